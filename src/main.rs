@@ -1,0 +1,2 @@
+//! Trilobite: one process that stands in for Prometheus, Loki and Jaeger.
+fn main() {}
