@@ -1,1 +1,29 @@
-//! storage
+//! Bytes that survive: write-ahead log, heads and Parquet blocks for metrics, logs and traces.
+//!
+//! ```text
+//!  append_*  ─▶ head (admission) ─▶ write-ahead log ─▶ report
+//!                 │ cut by age or size
+//!                 ▼
+//!             Parquet block on object_store ─▶ compaction ─▶ retention
+//!  select_*  ─▶ one view of heads and blocks ─▶ read::{Series, LogPage} | Trace
+//! ```
+//!
+//! Knows nothing of HTTP, protocols or query languages: what a log record means is told by the
+//! [`RecordDecoder`] that the program hands to [`Storage::open`].
+
+mod block;
+mod error;
+pub mod model;
+mod options;
+pub mod read;
+mod signal;
+mod storage;
+
+pub use block::{Block, Manifest};
+pub use error::{Error, Result};
+pub use options::Options;
+pub use signal::SignalKind;
+pub use storage::{
+    Dependency, HeadStats, LogPages, LogStats, Operation, RecordDecoder, RecordSink, SeriesSet,
+    SignalStats, Storage, TailEntries,
+};

@@ -1,0 +1,51 @@
+//! Settings of storage, as plain data. The program's `config` fills them.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Settings of [`crate::Storage`].
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Folder of log, head and local blocks or the cache of remote ones.
+    pub path: PathBuf,
+    /// URL of the object store for blocks; `None` keeps them below `path`.
+    pub bucket: Option<String>,
+    /// How long samples are kept; `None` for ever.
+    pub metrics_retention: Option<Duration>,
+    /// How long log entries are kept; `None` for ever.
+    pub logs_retention: Option<Duration>,
+    /// How long spans are kept; `None` for ever.
+    pub traces_retention: Option<Duration>,
+    /// How far behind the newest of its series or stream a write may lie; `None` takes everything.
+    pub out_of_order_window: Option<Duration>,
+    /// Longest time between an acknowledged write and its fsync; zero syncs before each answer.
+    pub wal_sync_interval: Duration,
+    /// Free bytes on disk below which writes are refused.
+    pub min_free_bytes: u64,
+    /// Budget for heads, caches, queries and compaction together.
+    pub memory_limit_bytes: u64,
+    /// Age of the oldest write in a head at which it is cut into blocks.
+    pub head_max_age: Duration,
+    /// Number of newest exemplars kept for all tenants together.
+    pub max_exemplars: usize,
+}
+
+impl Options {
+    /// Defaults of the program, for a folder.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        const DAY: Duration = Duration::from_secs(24 * 3600);
+        Self {
+            path: path.into(),
+            bucket: None,
+            metrics_retention: Some(30 * DAY),
+            logs_retention: Some(31 * DAY),
+            traces_retention: Some(7 * DAY),
+            out_of_order_window: None,
+            wal_sync_interval: Duration::from_millis(100),
+            min_free_bytes: 1 << 30,
+            memory_limit_bytes: 4 << 30,
+            head_max_age: Duration::from_secs(2 * 3600),
+            max_exemplars: 100_000,
+        }
+    }
+}
