@@ -1,2 +1,6 @@
-//! Trilobite: one process that stands in for Prometheus, Loki and Jaeger.
+//! The program.
+
+#[allow(dead_code, unused_imports)]
+mod wire;
+
 fn main() {}
