@@ -1,49 +1,182 @@
 //! Blocks: immutable folders of Parquet files on an object store, visible through their manifests.
+//!
+//! ```text
+//!  blocks/<signal>/<tenant>/<ulid>/   the files first, each complete
+//!                           manifest.json   last, put-if-absent: from here on the block exists
+//! ```
+//!
+//! Removal goes the other way: the manifest first, the files when no view holds the block any more.
 
+mod cache;
 mod manifest;
+mod parquet_file;
+mod store;
+mod writer;
 
+use std::any::Any;
 use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::Bytes;
+use object_store::path::Path as ObjectPath;
+use ulid::Ulid;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
+use cache::{Key, Slot};
 
-pub use manifest::Manifest;
+pub(crate) use manifest::{FORMAT_VERSION, READER_VERSION};
+pub use manifest::{Manifest, ManifestFile};
+pub(crate) use parquet_file::BlockFile;
+pub(crate) use store::BlockStore;
+pub(crate) use writer::BlockWriter;
 
 /// A visible block. Removal waits until nobody holds it.
 #[derive(Debug)]
 pub struct Block {
     manifest: Manifest,
+    id: Ulid,
+    folder: ObjectPath,
+    store: Arc<BlockStore>,
 }
 
 impl Block {
+    /// # Errors
+    /// `Corrupt` when the manifest's name is none.
+    pub(crate) fn new(store: Arc<BlockStore>, manifest: Manifest) -> Result<Self> {
+        let id = Ulid::from_string(&manifest.ulid).map_err(|e| Error::Corrupt {
+            file: format!("manifest of block {}", manifest.ulid),
+            offset: 0,
+            reason: e.to_string(),
+        })?;
+        let folder = store.folder(&manifest.signal, &manifest.tenant, &manifest.ulid);
+        Ok(Self {
+            manifest,
+            id,
+            folder,
+            store,
+        })
+    }
+
     /// Its manifest.
     #[must_use]
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
     }
 
+    /// Size of all its files in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.manifest.files.iter().map(|f| f.bytes).sum()
+    }
+
+    /// Whether it has a file of this name.
+    #[must_use]
+    pub fn has_file(&self, name: &str) -> bool {
+        self.manifest.files.iter().any(|f| f.name == name)
+    }
+
     /// Size of one of its files in bytes.
     ///
     /// # Errors
     /// `Corrupt` when the manifest does not list it.
-    pub fn file_size(&self, _name: &str) -> Result<u64> {
-        todo!()
+    pub fn file_size(&self, name: &str) -> Result<u64> {
+        Ok(self.file(name)?.1.bytes)
     }
 
     /// A range of bytes of one of its files, through the cache.
     ///
     /// # Errors
     /// What the object store says, after retries.
-    pub async fn read(&self, _name: &str, _range: Range<u64>) -> Result<Bytes> {
-        todo!()
+    pub async fn read(&self, name: &str, range: Range<u64>) -> Result<Bytes> {
+        let mut parts = self.read_ranges(name, vec![range]).await?;
+        Ok(parts.pop().unwrap_or_default())
     }
 
     /// Several ranges of one of its files, adjacent ones fetched together.
     ///
     /// # Errors
-    /// What the object store says, after retries.
-    pub async fn read_ranges(&self, _name: &str, _ranges: Vec<Range<u64>>) -> Result<Vec<Bytes>> {
-        todo!()
+    /// `Corrupt` when a range lies outside the file; what the object store says, after retries.
+    pub async fn read_ranges(&self, name: &str, ranges: Vec<Range<u64>>) -> Result<Vec<Bytes>> {
+        let (index, file) = self.file(name)?;
+        if let Some(bad) = ranges
+            .iter()
+            .find(|r| r.start > r.end || r.end > file.bytes)
+        {
+            return Err(Error::Corrupt {
+                file: format!("{}/{name}", self.folder),
+                offset: bad.start,
+                reason: format!("asked for {bad:?} of {} bytes", file.bytes),
+            });
+        }
+        let path = self.folder.clone().join(name);
+        self.store
+            .read_ranges((self.id, index), &path, file.bytes, ranges)
+            .await
+    }
+
+    /// One of its Parquet files, for parquet's asynchronous readers. The footer and page index are read
+    /// once and kept while the cache has room.
+    ///
+    /// # Errors
+    /// `Corrupt` when the manifest does not list it.
+    pub(crate) fn parquet(self: &Arc<Self>, name: &str) -> Result<BlockFile> {
+        let (index, file) = self.file(name)?;
+        Ok(BlockFile::new(
+            Arc::clone(self),
+            name.to_owned(),
+            index,
+            file.bytes,
+        ))
+    }
+
+    /// Something decoded from this block that is worth keeping (an index, a dictionary), from the cache or
+    /// freshly loaded. `what` names it among all things kept of one block; `load` also tells its size in bytes.
+    ///
+    /// # Errors
+    /// What `load` says.
+    pub(crate) async fn cached<T: Any + Send + Sync>(
+        &self,
+        what: &'static str,
+        load: impl Future<Output = Result<(T, u64)>>,
+    ) -> Result<Arc<T>> {
+        self.cached_slot(Slot::Decoded(what), load).await
+    }
+
+    async fn cached_slot<T: Any + Send + Sync>(
+        &self,
+        slot: Slot,
+        load: impl Future<Output = Result<(T, u64)>>,
+    ) -> Result<Arc<T>> {
+        let key = Key {
+            block: self.id,
+            slot,
+        };
+        if let Some(Ok(kept)) = self.store.cache().get(&key).map(Arc::downcast::<T>) {
+            return Ok(kept);
+        }
+        let (value, bytes) = load.await?;
+        let value = Arc::new(value);
+        let kept: Arc<dyn Any + Send + Sync> = Arc::<T>::clone(&value);
+        self.store.cache().put(key, kept, bytes);
+        Ok(value)
+    }
+
+    /// Where its files lie.
+    pub(crate) fn folder(&self) -> &ObjectPath {
+        &self.folder
+    }
+
+    fn file(&self, name: &str) -> Result<(u16, &ManifestFile)> {
+        self.manifest
+            .files
+            .iter()
+            .zip(0u16..)
+            .find(|(f, _)| f.name == name)
+            .map(|(f, i)| (i, f))
+            .ok_or_else(|| Error::Corrupt {
+                file: format!("{}/manifest.json", self.folder),
+                offset: 0,
+                reason: format!("it lists no file {name}"),
+            })
     }
 }

@@ -12,14 +12,19 @@
 //! [`RecordDecoder`] that the program hands to [`Storage::open`].
 
 mod block;
+mod budget;
+mod clock;
 mod error;
+mod logs;
+mod metrics;
 pub mod model;
 mod options;
 pub mod read;
 mod signal;
 mod storage;
+mod traces;
 
-pub use block::{Block, Manifest};
+pub use block::{Block, Manifest, ManifestFile};
 pub use error::{Error, Result};
 pub use options::Options;
 pub use signal::SignalKind;

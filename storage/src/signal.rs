@@ -10,6 +10,7 @@
 //!   cut    ─▶ frozen generation ─▶ blocks ─▶ compaction ─▶ retention
 //! ```
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::sync::Arc;
 
@@ -18,6 +19,7 @@ use async_trait::async_trait;
 use crate::block::Block;
 use crate::error::Result;
 use crate::model::Tenant;
+use crate::storage::HeadStats;
 
 /// Which of the three.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -42,6 +44,27 @@ impl SignalKind {
             Self::Logs => "logs",
             Self::Traces => "traces",
         }
+    }
+
+    /// The UTC day, counted from the epoch, of a time in the signal's unit.
+    #[must_use]
+    pub(crate) const fn day_of(self, t: i64) -> i64 {
+        t.div_euclid(self.units_per_day())
+    }
+
+    /// All times of a day.
+    #[must_use]
+    pub(crate) const fn day_span(self, day: i64) -> TimeSpan {
+        let units = self.units_per_day();
+        let min = day.saturating_mul(units);
+        TimeSpan {
+            min,
+            max: min.saturating_add(units - 1),
+        }
+    }
+
+    const fn units_per_day(self) -> i64 {
+        self.units_per_ms() * 24 * 3600 * 1000
     }
 
     /// How many of the signal's time units make a millisecond.
@@ -69,15 +92,55 @@ pub(crate) struct HeadOptions {
     /// How far behind a series' newest sample, or a stream's newest entry, a write may lie, in
     /// milliseconds; `None` takes everything.
     pub(crate) out_of_order_window_ms: Option<i64>,
+    /// Number of newest exemplars kept for all tenants together.
+    pub(crate) max_exemplars: usize,
 }
 
 /// Which items of a batch were not taken, by their position among the batch's items (floats, then
 /// histograms; entries; spans). Kept in the log record, so that a replay decides nothing anew.
 pub(crate) type Refused = Vec<u32>;
 
+/// What became of a batch that was given to a head.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Applied<R> {
+    /// For the caller.
+    pub(crate) report: R,
+    /// What was not taken, ascending; see [`Refused`]. Exact duplicates that were dropped are among
+    /// them where a replay could take them twice.
+    pub(crate) refused: Refused,
+    /// Number of items taken, for figures.
+    pub(crate) taken: u64,
+    /// Whether anything changed (items, exemplars, metadata). If not, no log record is written.
+    pub(crate) changed: bool,
+}
+
+/// The UTC days that hold items. Adding a time of the day that was added last costs a comparison.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct DaySet {
+    days: BTreeSet<i64>,
+    last: Option<i64>,
+}
+
+impl DaySet {
+    /// Adds the day of a time.
+    pub(crate) fn add(&mut self, signal: SignalKind, t: i64) {
+        let day = signal.day_of(t);
+        if self.last != Some(day) {
+            self.last = Some(day);
+            self.days.insert(day);
+        }
+    }
+
+    /// The days, ascending.
+    pub(crate) fn to_vec(&self) -> Vec<i64> {
+        self.days.iter().copied().collect()
+    }
+}
+
 /// The files of a block that is being written.
 pub(crate) trait BlockFiles: Send {
-    /// Starts a file of the block; closing it is dropping it.
+    /// Starts a file of the block; closing it is dropping it. Writes are buffered; one that fails late is
+    /// reported when the block is made visible.
     fn create(&mut self, name: &str) -> Result<Box<dyn Write + Send>>;
 }
 
@@ -105,7 +168,8 @@ pub(crate) trait Head: Send + Sync + Sized + 'static {
     /// An empty generation. `before` is the one it follows, for what has to be remembered across a cut.
     fn new(options: HeadOptions, before: Option<&Self>) -> Self;
 
-    /// Whether nothing was written yet.
+    /// Whether nothing was written to this generation, metadata and exemplars included. What it took over from
+    /// the one before does not count.
     fn is_empty(&self) -> bool;
 
     /// Bytes of memory held, for the budget. Cheap.
@@ -114,8 +178,25 @@ pub(crate) trait Head: Send + Sync + Sized + 'static {
     /// Tenants with data.
     fn tenants(&self) -> Vec<Tenant>;
 
-    /// First and last time of a tenant's items.
-    fn time_span(&self, tenant: &Tenant) -> Option<TimeSpan>;
+    /// The UTC days (days since the epoch, see [`SignalKind::day_of`]) that hold items of a tenant;
+    /// ascending, each once. [`DaySet`] keeps them. A cut writes one block for each.
+    fn days(&self, tenant: &Tenant) -> Vec<i64>;
+
+    /// Figures of one tenant, or over all of them. `appended` is filled in by the caller.
+    fn stats(&self, tenant: Option<&Tenant>) -> HeadStats;
+
+    /// What this generation knows that no block holds (metadata, the exemplar ring), as bytes of the
+    /// signal's own form with a version in front. Asked at a cut, before log segments go; kept in a
+    /// file beside the log.
+    fn remembered(&self) -> Option<Vec<u8>> {
+        None
+    }
+
+    /// Takes back what [`Self::remembered`] gave, before the log is replayed over it. Bytes that cannot be
+    /// read are an error and leave the head as it was.
+    fn remember(&self, _bytes: &[u8]) -> Result<()> {
+        Ok(())
+    }
 
     /// Writes a tenant's items within a span of time as the files of a block. `None` when there are none. The generation is frozen. Blocks the thread.
     fn write_block(

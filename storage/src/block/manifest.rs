@@ -2,6 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
+/// Version of the layout that is written.
+pub(crate) const FORMAT_VERSION: u32 = 1;
+
+/// Newest `min_reader_version` that is understood.
+pub(crate) const READER_VERSION: u32 = 1;
+
 /// What a block is and holds. Times are in the signal's own unit (milliseconds for metrics,
 /// nanoseconds for logs and traces).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,8 +32,12 @@ pub struct Manifest {
     pub level: u32,
     /// Sequence number of the first write-ahead-log record that may be in it.
     pub wal_seq_min: u64,
-    /// Sequence number of the last one; every record of this tenant up to it is in a block.
+    /// Sequence number of the last one.
     pub wal_seq_max: u64,
+    /// A cut writes one block a UTC day and makes the newest of them visible last; that one says so here, and means that
+    /// every record of this tenant up to `wal_seq_max` is in a block. The others count only together with
+    /// it: where it never came, the cut was interrupted, they are removed, and the log is replayed.
+    pub completes_cut: bool,
     /// ULIDs of the blocks it stands for.
     pub replaces: Vec<String>,
     /// Samples, entries or spans.
