@@ -399,7 +399,7 @@ mod tests {
             "foo[5m:1m] @ start() offset -1h",
         );
         check("foo[5m:] @ -1.5", "foo[5m:] @ -1.500");
-        check("foo @ 1.5 [5m] smoothed", "foo[5m] smoothed @ 1.500");
+        check("foo[5m] @ 1.5 smoothed", "foo[5m] smoothed @ 1.500");
         check("foo offset -(1m+step())", "foo offset -(1m + step())");
     }
 
