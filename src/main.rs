@@ -1,6 +1,31 @@
-//! The program.
+//! Trilobite: one process that stands in for Prometheus, Loki and Jaeger.
 
-#[allow(dead_code, unused_imports)]
-mod wire;
+use std::process::ExitCode;
 
-fn main() {}
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let config = match trilobite::config::Config::from_args(std::env::args_os()) {
+        Ok(config) => config,
+        Err(e) => e.exit(),
+    };
+    trilobite::telemetry::init_logging(&config);
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(e) => {
+            tracing::error!("cannot start worker threads: {e}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(trilobite::server::run(config)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            tracing::error!("{e:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,3 +1,3 @@
-//! Messages of the wire protocols. Nothing here knows who asks or where the data goes.
+//! Wire formats: protobuf messages, borrowing decoders, Thrift. They know bytes and nothing else.
 
-pub(crate) mod otlp;
+pub mod otlp;

@@ -1,0 +1,12 @@
+//! The doors for data: each file decodes one protocol into a batch and appends it. The network and
+//! the replay of the write-ahead log use the same functions.
+
+pub mod jaeger_grpc;
+pub mod jaeger_thrift;
+pub mod jaeger_udp;
+pub mod loki_push;
+pub mod otlp_grpc;
+pub mod otlp_http;
+pub mod record;
+pub mod remote_write;
+pub mod zipkin;

@@ -1,0 +1,10 @@
+//! OTLP over gRPC for the three signals.
+
+use axum::Router;
+
+use crate::app::AppState;
+
+/// Routes of this door.
+pub fn router() -> Router<AppState> {
+    Router::new()
+}

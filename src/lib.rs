@@ -1,0 +1,18 @@
+//! The program: listeners, protocols, APIs, configuration. It joins `storage`, `promql` and
+//! `logql`, and knows nothing of how bytes are laid out.
+//!
+//! ```text
+//!  senders ─▶ ingest: bytes → batch ─▶ storage.append_*
+//!  readers ─▶ api: parameters → promql | logql | trace search ─▶ storage.select_*
+//! ```
+
+pub mod api;
+pub mod app;
+pub mod body;
+pub mod config;
+pub mod ingest;
+pub mod scrape;
+pub mod server;
+pub mod telemetry;
+pub mod tenant;
+pub mod wire;
