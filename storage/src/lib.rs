@@ -14,7 +14,11 @@
 mod block;
 mod budget;
 mod clock;
+#[doc(hidden)]
+pub mod codec;
 mod error;
+#[doc(hidden)]
+pub mod index;
 mod logs;
 mod metrics;
 pub mod model;

@@ -1,0 +1,266 @@
+//! A batch → samples in the head: which series, and whether each sample is taken.
+//!
+//! The hot path of a write. For a known series it costs one hash, one look-up, one lock and the bits of the samples; it allocates
+//! when a chunk's buffer grows, not for a sample.
+
+use std::sync::Arc;
+
+use super::head::{MetricsHead, TenantHead};
+use super::series::{Growth, MemSeries, SeriesState};
+use crate::codec::gorilla::FloatSample;
+use crate::codec::histogram::{HistogramSample, bucket_count};
+use crate::model::{
+    BatchExemplar, BatchSeries, BucketSpan, Counts, Exemplar, Histogram, LabelPairs, MetricBatch,
+    MetricReport, NO_START_MS, RefuseReason, RefusedSample, Tenant,
+};
+use crate::signal::{Applied, SignalKind, TimeSpan};
+
+/// Refused samples that a report names.
+const MAX_REPORTED: usize = 100;
+
+/// Takes a batch into the active generation. The caller writes the log record afterwards.
+pub(crate) fn append(
+    head: &MetricsHead,
+    tenant: &Tenant,
+    batch: &MetricBatch<'_>,
+) -> Applied<MetricReport> {
+    let window_ms = head.options.out_of_order_window_ms;
+    Writer::new(head, tenant, batch, window_ms, &[]).run()
+}
+
+/// Takes a replayed batch: everything but the refused items, without admission.
+pub(crate) fn replay(
+    head: &MetricsHead,
+    tenant: &Tenant,
+    batch: &MetricBatch<'_>,
+    refused: &[u32],
+) {
+    Writer::new(head, tenant, batch, None, refused).run();
+}
+
+struct Writer<'w, 'b> {
+    head: &'w MetricsHead,
+    tenant: &'w Tenant,
+    part: Arc<TenantHead>,
+    batch: &'w MetricBatch<'b>,
+    window_ms: Option<i64>,
+    /// Items to leave out, ascending.
+    skip: &'w [u32],
+    growth: Growth,
+    applied: Applied<MetricReport>,
+    /// Times of what was taken.
+    times: TimeSpan,
+}
+
+impl<'w, 'b> Writer<'w, 'b> {
+    fn new(
+        head: &'w MetricsHead,
+        tenant: &'w Tenant,
+        batch: &'w MetricBatch<'b>,
+        window_ms: Option<i64>,
+        skip: &'w [u32],
+    ) -> Self {
+        Self {
+            head,
+            tenant,
+            part: head.tenant_or_new(tenant),
+            batch,
+            window_ms,
+            skip,
+            growth: Growth::default(),
+            applied: Applied::default(),
+            times: TimeSpan {
+                min: i64::MAX,
+                max: i64::MIN,
+            },
+        }
+    }
+
+    fn run(mut self) -> Applied<MetricReport> {
+        let part = Arc::clone(&self.part);
+        let whole = part.gate.read();
+        for (i, series) in self.batch.series.iter().enumerate() {
+            self.write_series(i, series);
+        }
+        let samples = self.applied.taken;
+        part.note(self.growth, samples, self.times);
+        self.note_days();
+        drop(whole);
+        for metadata in &self.batch.metadata {
+            self.applied.changed |= self.head.carried.add_metadata(self.tenant, metadata);
+        }
+        self.applied.refused.sort_unstable();
+        self.applied
+    }
+
+    fn write_series(&mut self, i: usize, series: &BatchSeries<'_>) {
+        let has_samples = !series.floats.is_empty() || !series.histograms.is_empty();
+        if !has_samples && series.exemplars.is_empty() {
+            return;
+        }
+        let part = Arc::clone(&self.part);
+        let key = part.hash_key(series.key);
+        let known = part.with_series(key, |s| {
+            self.write_samples(i, series, s);
+            s.id
+        });
+        let id = match known {
+            Some(id) => id,
+            // An exemplar alone makes no series.
+            None if !has_samples => return,
+            None => {
+                let mut labels = LabelPairs::new();
+                if let Err(e) = (self.batch.decode_labels)(series.key, &mut labels) {
+                    self.applied.report.bad_series.push((i, e));
+                    return;
+                }
+                let newest = || self.head.newest_before(self.tenant, &labels);
+                let added = part.add_series(key, &labels, newest);
+                self.write_samples(i, series, &added);
+                added.id
+            }
+        };
+        if !series.exemplars.is_empty() {
+            let labels = part.catalog.read().index.labels(id);
+            let all = self.batch.exemplars.get(series.exemplars.clone());
+            for BatchExemplar {
+                labels: own,
+                value,
+                t_ms,
+            } in all.unwrap_or(&[])
+            {
+                let exemplar = Exemplar {
+                    labels: own.clone(),
+                    value: *value,
+                    t_ms: *t_ms,
+                };
+                if self
+                    .head
+                    .carried
+                    .add_exemplar(self.tenant, &labels, exemplar)
+                {
+                    self.applied.report.exemplars += 1;
+                    self.applied.changed = true;
+                }
+            }
+        }
+    }
+
+    #[inline]
+    fn write_samples(&mut self, i: usize, series: &BatchSeries<'_>, to: &MemSeries) {
+        let mut state = to.state.lock();
+        let batch = self.batch;
+        for at in series.floats.clone() {
+            let (Some(&t_ms), Some(value)) = (batch.t_ms.get(at), batch.values.get(at)) else {
+                break;
+            };
+            if self.skips(at) {
+                continue;
+            }
+            let sample = FloatSample {
+                t_ms,
+                bits: value.to_bits(),
+                start_ms: batch.start_ms.get(at).copied().unwrap_or(NO_START_MS),
+            };
+            match state.push_float(sample, self.window_ms, &mut self.growth) {
+                Ok(new) => {
+                    self.applied.report.floats += 1;
+                    self.take(t_ms, new);
+                }
+                Err(reason) => self.refuse(i, at, t_ms, reason),
+            }
+        }
+        if !series.histograms.is_empty() {
+            self.write_histograms(i, series, &mut state);
+        }
+    }
+
+    fn write_histograms(&mut self, i: usize, series: &BatchSeries<'_>, state: &mut SeriesState) {
+        let batch = self.batch;
+        for at in series.histograms.clone() {
+            let Some((t_ms, start_ms, histogram)) = batch.histograms.get(at) else {
+                break;
+            };
+            let item = batch.t_ms.len() + at;
+            if self.skips(item) {
+                continue;
+            }
+            if !is_sound(histogram) {
+                self.refuse(i, item, *t_ms, RefuseReason::BadHistogram);
+                continue;
+            }
+            let sample = HistogramSample {
+                t_ms: *t_ms,
+                start_ms: *start_ms,
+                histogram: Arc::clone(histogram),
+            };
+            match state.push_histogram(sample, self.window_ms, &mut self.growth) {
+                Ok(new) => {
+                    self.applied.report.histograms += 1;
+                    self.take(*t_ms, new);
+                }
+                Err(reason) => self.refuse(i, item, *t_ms, reason),
+            }
+        }
+    }
+
+    #[inline]
+    fn skips(&self, item: usize) -> bool {
+        !self.skip.is_empty() && self.skip.binary_search(&(item as u32)).is_ok()
+    }
+
+    #[inline]
+    fn take(&mut self, t_ms: i64, new: bool) {
+        self.applied.taken += 1;
+        self.applied.changed |= new;
+        self.times.min = self.times.min.min(t_ms);
+        self.times.max = self.times.max.max(t_ms);
+    }
+
+    #[cold]
+    fn refuse(&mut self, series: usize, item: usize, t_ms: i64, reason: RefuseReason) {
+        self.applied.refused.push(item as u32);
+        let report = &mut self.applied.report;
+        report.refused_count += 1;
+        if report.refused.len() < MAX_REPORTED {
+            report.refused.push(RefusedSample {
+                series,
+                t_ms,
+                reason,
+            });
+        }
+    }
+
+    fn note_days(&self) {
+        let TimeSpan { min, max } = self.times;
+        if min > max {
+            return;
+        }
+        if SignalKind::Metrics.day_of(min) == SignalKind::Metrics.day_of(max) {
+            self.part.note_days(std::iter::once(min));
+        } else {
+            // Refused samples may name a day too many: a block of nothing is not written.
+            let histograms = self.batch.histograms.iter().map(|(t_ms, ..)| *t_ms);
+            self.part
+                .note_days(self.batch.t_ms.iter().copied().chain(histograms));
+        }
+    }
+}
+
+/// Whether bucket lists are as long as their spans say and spans do not run backwards. What counts must add up to
+/// is for the protocols to say.
+fn is_sound(h: &Histogram) -> bool {
+    let (positive, negative) = match &h.counts {
+        Counts::Integer {
+            positive, negative, ..
+        } => (positive.len(), negative.len()),
+        Counts::Float {
+            positive, negative, ..
+        } => (positive.len(), negative.len()),
+    };
+    let forward = |spans: &[BucketSpan]| spans.iter().skip(1).all(|s| s.offset >= 0);
+    bucket_count(&h.positive_spans) == positive as u64
+        && bucket_count(&h.negative_spans) == negative as u64
+        && forward(&h.positive_spans)
+        && forward(&h.negative_spans)
+}

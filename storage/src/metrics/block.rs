@@ -1,0 +1,141 @@
+//! A block of metrics: three Parquet tables, which any reader can join by `series_id`.
+//!
+//! ```text
+//!  series.parquet      series_id, __name__, labels (map), min_time, max_time,
+//!                      first_row, rows, first_histogram_row, histogram_rows
+//!  samples.parquet     series_id, timestamp, value, start_timestamp
+//!  histograms.parquet  series_id, timestamp, start_timestamp, and the histogram (only if there are any)
+//! ```
+//!
+//! Rows of `series` are sorted by labels, rows of the others by series in the same order, then by time. So the samples of a series are one run
+//! of rows, which `first_row` and `rows` name: reading a series decodes the pages that hold its rows and no other. Pages
+//! of `samples` have the same rows in each column. Times are milliseconds since the epoch.
+//!
+//! `series_id` is the xxh3-64 of the label set as [`Labels::as_bytes`] lays it out, as a signed number; of two label sets of
+//! one block with the same hash the later one (in order of labels) is hashed again with a seed, until it has one of its own.
+
+mod histograms;
+mod merge;
+mod samples;
+mod table;
+mod writer;
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
+
+use super::head::TenantHead;
+use super::runs::{Run, merge};
+use crate::block::Block;
+use crate::error::{Error, Result};
+use crate::model::{MsRange, SampleBuf};
+use crate::signal::{BlockFiles, BlockStats, TimeSpan};
+
+pub(super) use merge::merge_blocks;
+pub(super) use samples::Pages;
+pub(super) use table::SeriesTable;
+use writer::TableWriter;
+
+pub(super) const SERIES_FILE: &str = "series.parquet";
+pub(super) const SAMPLES_FILE: &str = "samples.parquet";
+pub(super) const HISTOGRAMS_FILE: &str = "histograms.parquet";
+
+/// A block with its series table, ready to be asked.
+#[derive(Clone, Debug)]
+pub(super) struct OpenBlock {
+    block: Arc<Block>,
+    pub(super) table: Arc<SeriesTable>,
+}
+
+impl OpenBlock {
+    /// Reads the series table, or takes it from the cache.
+    ///
+    /// # Errors
+    /// What the object store says, or `Corrupt`, `Parquet`.
+    pub(super) async fn open(block: Arc<Block>) -> Result<Self> {
+        let table = block
+            .cached("series", async {
+                let table = SeriesTable::read(&block).await?;
+                let bytes = table.held_bytes() as u64;
+                Ok((table, bytes))
+            })
+            .await?;
+        Ok(Self { block, table })
+    }
+
+    /// Fetches the pages that hold rows of samples. The ranges ascend.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub(super) async fn pages(&self, rows: &[Range<u64>]) -> Result<Arc<Pages>> {
+        Ok(Arc::new(Pages::fetch(&self.block, rows).await?))
+    }
+
+    /// Fetches rows of histograms, recoded as chunks: one run for each range. The ranges ascend.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub(super) async fn histograms(&self, rows: &[Range<u64>]) -> Result<Vec<Run>> {
+        histograms::fetch(&self.block, rows).await
+    }
+
+    /// An error that names a file of the block.
+    fn corrupt(block: &Block, file: &str, reason: impl Into<String>) -> Error {
+        Error::Corrupt {
+            file: format!("{}/{file}", block.folder()),
+            offset: 0,
+            reason: reason.into(),
+        }
+    }
+}
+
+/// Writes a tenant's samples within a span of time as the files of a block.
+pub(super) fn write_block(
+    head: &TenantHead,
+    span: TimeSpan,
+    files: &mut dyn BlockFiles,
+) -> Result<Option<BlockStats>> {
+    let range = MsRange::new(span.min, span.max);
+    let catalog = head.catalog.read();
+    let mut writer = TableWriter::new(files);
+    let (mut samples, mut parts) = (SampleBuf::default(), Vec::new());
+    for id in catalog.index.sorted_ids() {
+        let Some(series) = catalog.series.get(id as usize) else {
+            continue;
+        };
+        let runs = series.state.lock().snapshot(range);
+        samples.clear();
+        if let [run] = &runs[..] {
+            run.read(range, &mut samples)?;
+        } else {
+            parts.clear();
+            for run in &runs {
+                let mut part = SampleBuf::default();
+                run.read(range, &mut part)?;
+                parts.push(part);
+            }
+            merge(&mut parts, &mut samples);
+        }
+        if !samples.is_empty() {
+            writer.push(&catalog.index.labels(id), &samples)?;
+        }
+    }
+    writer.finish()
+}
+
+/// What all tables have in common: zstd, page index, no hidden copy of the schema.
+fn properties(row_group_rows: usize) -> WriterPropertiesBuilder {
+    WriterProperties::builder()
+        .set_created_by("trilobite".to_owned())
+        .set_compression(Compression::ZSTD(ZstdLevel::default()))
+        .set_statistics_enabled(EnabledStatistics::Page)
+        .set_max_row_group_row_count(Some(row_group_rows))
+}
+
+/// Whether an ascending list of row ranges reaches into `start..end`.
+fn reaches(rows: &[Range<u64>], start: u64, end: u64) -> bool {
+    let at = rows.partition_point(|r| r.end <= start);
+    rows.get(at).is_some_and(|r| r.start < end)
+}

@@ -1,0 +1,470 @@
+//! What a query sees: one label set once, over all generations of the head and all blocks of a view.
+//!
+//! Sources are asked from the oldest to the newest (blocks, frozen generations, the active one), and where two hold different values
+//! for one time the older one wins.
+//!
+//! *Requests as a whole*: of a selection of up to [`WHOLE_SERIES`] series of a generation the open chunks are copied in one moment in which no
+//! request is half applied. A larger selection is copied batch by batch, so that writers never wait long: there, series of different batches may see
+//! a request that came in while the query ran, or not.
+
+mod labels;
+
+use std::sync::Arc;
+
+use futures::StreamExt;
+use hashbrown::HashMap;
+use roaring::RoaringBitmap;
+use smallvec::{SmallVec, smallvec};
+
+use super::MetricsHead;
+use super::block::{OpenBlock, Pages};
+use super::head::TenantHead;
+use super::runs::{Run, merge};
+use crate::budget::{Budget, Reservation};
+use crate::error::Result;
+use crate::model::{Labels, Matcher, MsRange, SampleBuf, Tenant};
+use crate::read::{ReadError, Series, SeriesBatch, SeriesSelect};
+use crate::signal::{TimeSpan, View};
+use crate::storage::SeriesSet;
+
+pub(crate) use labels::{exemplars, label_names, label_values, metadata, series_labels};
+
+/// Series of a batch, and rows of blocks after which a batch ends early.
+const BATCH_SERIES: usize = 512;
+const BATCH_ROWS: u64 = 1 << 20;
+/// Series that a selection copies in one moment.
+const WHOLE_SERIES: u64 = 4096;
+
+/// A place that holds series.
+#[derive(Debug)]
+pub(super) enum Source {
+    Head(Arc<TenantHead>),
+    Block(OpenBlock),
+}
+
+/// Where samples of a label set are.
+#[derive(Debug)]
+pub(super) enum Place {
+    /// In a source, under its id there.
+    Id { at: usize, id: u32 },
+    /// Copied from a head already.
+    Copied(SmallVec<[Run; 1]>),
+}
+
+/// A label set and its places, oldest first.
+#[derive(Debug)]
+pub(super) struct Entry {
+    labels: Labels,
+    places: SmallVec<[Place; 1]>,
+}
+
+/// Label sets, each once, in order of their first place.
+#[derive(Debug, Default)]
+pub(super) struct Entries {
+    list: Vec<Entry>,
+    by_labels: HashMap<Labels, usize>,
+    sources: usize,
+    bytes: u64,
+}
+
+impl Entries {
+    /// Adds a place of a label set.
+    pub(super) fn add(&mut self, labels: Labels, place: Place) {
+        let copied = match &place {
+            Place::Copied(runs) => runs.iter().map(Run::held_bytes).sum(),
+            Place::Id { .. } => 0,
+        };
+        self.bytes += (labels.as_bytes().len() + size_of::<Entry>() + 16 + copied) as u64;
+        let at = *self
+            .by_labels
+            .entry(labels.clone())
+            .or_insert(self.list.len());
+        match self.list.get_mut(at) {
+            Some(entry) => entry.places.push(place),
+            None => self.list.push(Entry {
+                labels,
+                places: smallvec![place],
+            }),
+        }
+    }
+
+    /// Adds a label set that is known to be new.
+    fn push(&mut self, labels: Labels, place: Place) {
+        if self.sources > 1 {
+            return self.add(labels, place);
+        }
+        self.bytes += (labels.as_bytes().len() + size_of::<Entry>() + 16) as u64;
+        if let Place::Copied(runs) = &place {
+            self.bytes += runs.iter().map(Run::held_bytes).sum::<usize>() as u64;
+        }
+        self.list.push(Entry {
+            labels,
+            places: smallvec![place],
+        });
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+}
+
+/// Samples of a series that are at hand.
+#[derive(Debug)]
+enum Part {
+    Run(Run),
+    Rows {
+        pages: Arc<Pages>,
+        rows: std::ops::Range<u64>,
+    },
+}
+
+/// One series of a selection.
+#[derive(Debug)]
+pub(super) struct Selected {
+    labels: Labels,
+    range: MsRange,
+    parts: SmallVec<[Part; 1]>,
+    /// Of its batch; given back with the last of its series.
+    reservation: Option<Arc<Reservation>>,
+}
+
+impl Selected {
+    /// Its samples, in an empty buffer.
+    pub(super) fn read(&self, out: &mut SampleBuf) -> Result<(), ReadError> {
+        if let [part] = &self.parts[..] {
+            return part.read(self.range, out);
+        }
+        let mut parts = Vec::with_capacity(self.parts.len());
+        for part in &self.parts {
+            let mut samples = SampleBuf::default();
+            part.read(self.range, &mut samples)?;
+            parts.push(samples);
+        }
+        merge(&mut parts, out);
+        Ok(())
+    }
+
+    fn part_bytes(&self) -> usize {
+        let part = |p: &Part| match p {
+            Part::Run(run) => run.held_bytes(),
+            Part::Rows { rows, .. } => (rows.end - rows.start) as usize * 4,
+        };
+        self.parts.iter().map(part).sum()
+    }
+}
+
+impl Part {
+    fn read(&self, range: MsRange, out: &mut SampleBuf) -> Result<(), ReadError> {
+        match self {
+            Self::Run(run) => run.read(range, out),
+            Self::Rows { pages, rows } => pages.read(rows, range, out),
+        }
+    }
+}
+
+impl Series for Selected {
+    fn labels(&self) -> &Labels {
+        &self.labels
+    }
+
+    fn samples(&self, out: &mut SampleBuf) -> Result<(), ReadError> {
+        out.clear();
+        self.read(out)
+    }
+
+    fn held_bytes(&self) -> usize {
+        self.labels.as_bytes().len() + size_of::<Self>() + self.part_bytes()
+    }
+}
+
+/// See [`crate::Storage::select_series`].
+pub(crate) async fn select_series(
+    view: Arc<View<MetricsHead>>,
+    budget: &Arc<Budget>,
+    tenant: &Tenant,
+    select: &SeriesSelect,
+) -> Result<SeriesSet> {
+    let range = select.range;
+    let sources = sources(&view, tenant, range).await?;
+    let mut entries = Entries {
+        sources: sources.len(),
+        ..Entries::default()
+    };
+    for (at, source) in sources.iter().enumerate() {
+        match source {
+            Source::Block(block) => {
+                for id in &block.table.select(&select.matchers, range) {
+                    entries.push(block.table.index.labels(id), Place::Id { at, id });
+                }
+            }
+            Source::Head(head) => head.select_into(&select.matchers, range, at, &mut entries),
+        }
+    }
+    let held = budget.reserve("query", entries.bytes)?;
+    let state = Selection {
+        // Blocks are removed when no view holds them any more.
+        _view: view,
+        _held: held,
+        budget: Arc::clone(budget),
+        sources,
+        rest: entries.list.into_iter(),
+        range,
+    };
+    let batches = futures::stream::try_unfold(state, |mut state| async move {
+        let batch = state.next_batch().await?;
+        Ok(batch.map(|batch| (batch, state)))
+    });
+    Ok(SeriesSet(batches.boxed()))
+}
+
+/// A selection that is being read.
+struct Selection {
+    _view: Arc<View<MetricsHead>>,
+    _held: Reservation,
+    budget: Arc<Budget>,
+    sources: Vec<Source>,
+    rest: std::vec::IntoIter<Entry>,
+    range: MsRange,
+}
+
+impl Selection {
+    async fn next_batch(&mut self) -> Result<Option<SeriesBatch>> {
+        let mut entries = Entries::default();
+        let mut rows = 0;
+        while entries.len() < BATCH_SERIES && rows < BATCH_ROWS {
+            let Some(entry) = self.rest.next() else {
+                break;
+            };
+            rows += entry.block_rows(&self.sources);
+            entries.list.push(entry);
+        }
+        if entries.is_empty() {
+            return Ok(None);
+        }
+        let mut batch = load(&self.sources, entries, self.range).await?;
+        let bytes: usize = batch.iter().map(Series::held_bytes).sum::<usize>() + pages_of(&batch);
+        let reservation = Arc::new(self.budget.reserve("query", bytes as u64)?);
+        for series in &mut batch {
+            series.reservation = Some(Arc::clone(&reservation));
+        }
+        let boxed = |s: Selected| -> Box<dyn Series> { Box::new(s) };
+        Ok(Some(batch.into_iter().map(boxed).collect()))
+    }
+}
+
+impl Entry {
+    fn block_rows(&self, sources: &[Source]) -> u64 {
+        let rows = |place: &Place| match place {
+            Place::Id { at, id } => match sources.get(*at) {
+                Some(Source::Block(block)) => {
+                    let rows = block.table.rows(*id);
+                    rows.end - rows.start
+                }
+                _ => 0,
+            },
+            Place::Copied(_) => 0,
+        };
+        self.places.iter().map(rows).sum()
+    }
+}
+
+/// Bytes of the pages that the series of a batch share, decoded ones included.
+fn pages_of(batch: &[Selected]) -> usize {
+    let mut seen: SmallVec<[*const Pages; 4]> = SmallVec::new();
+    let mut bytes = 0;
+    for part in batch.iter().flat_map(|s| &s.parts) {
+        if let Part::Rows { pages, .. } = part
+            && !seen.contains(&Arc::as_ptr(pages))
+        {
+            seen.push(Arc::as_ptr(pages));
+            bytes += pages.held_bytes();
+        }
+    }
+    bytes
+}
+
+/// The sources of a tenant's samples within a range, oldest first.
+async fn sources(view: &View<MetricsHead>, tenant: &Tenant, range: MsRange) -> Result<Vec<Source>> {
+    let span = TimeSpan {
+        min: range.min_ms,
+        max: range.max_ms,
+    };
+    let mut sources = Vec::new();
+    for block in view.blocks_of(tenant, span) {
+        sources.push(Source::Block(OpenBlock::open(block).await?));
+    }
+    let heads = view.generations().filter_map(|g| g.tenant(tenant));
+    sources.extend(heads.map(Source::Head));
+    Ok(sources)
+}
+
+/// Brings the samples of label sets together: copies chunks of heads and fetches pages of blocks.
+pub(super) async fn load(
+    sources: &[Source],
+    entries: Entries,
+    range: MsRange,
+) -> Result<Vec<Selected>> {
+    // Per entry and place: ids are resolved source by source, so that each is asked once.
+    let mut parts: Vec<SmallVec<[(usize, Part); 1]>> = Vec::with_capacity(entries.len());
+    let mut wanted: Vec<Vec<(usize, u32)>> = sources.iter().map(|_| Vec::new()).collect();
+    let mut labels = Vec::with_capacity(entries.len());
+    for (i, entry) in entries.list.into_iter().enumerate() {
+        let mut own = SmallVec::new();
+        for place in entry.places {
+            match place {
+                Place::Id { at, id } => {
+                    if let Some(list) = wanted.get_mut(at) {
+                        list.push((i, id));
+                    }
+                }
+                // Heads come after all blocks.
+                Place::Copied(runs) => {
+                    own.extend(runs.into_iter().map(|r| (usize::MAX, Part::Run(r))));
+                }
+            }
+        }
+        parts.push(own);
+        labels.push(entry.labels);
+    }
+    for (at, (source, ids)) in std::iter::zip(sources, wanted).enumerate() {
+        if ids.is_empty() {
+            continue;
+        }
+        match source {
+            Source::Head(head) => head.copy_into(&ids, range, at, &mut parts),
+            Source::Block(block) => fetch_into(block, ids, at, &mut parts).await?,
+        }
+    }
+    let selected = |(labels, mut parts): (Labels, SmallVec<[(usize, Part); 1]>)| {
+        // Stable: several parts of one source stay in their order.
+        parts.sort_by_key(|(at, _)| *at);
+        Selected {
+            labels,
+            range,
+            parts: parts.into_iter().map(|(_, part)| part).collect(),
+            reservation: None,
+        }
+    };
+    Ok(std::iter::zip(labels, parts).map(selected).collect())
+}
+
+async fn fetch_into(
+    block: &OpenBlock,
+    mut ids: Vec<(usize, u32)>,
+    at: usize,
+    parts: &mut [SmallVec<[(usize, Part); 1]>],
+) -> Result<()> {
+    // Ids ascend with rows.
+    ids.sort_unstable_by_key(|(_, id)| *id);
+    let rows: Vec<_> = ids.iter().map(|(_, id)| block.table.rows(*id)).collect();
+    if rows.iter().any(|r| !r.is_empty()) {
+        let pages = block.pages(&rows).await?;
+        for ((i, _), rows) in std::iter::zip(&ids, rows) {
+            if let Some(list) = parts.get_mut(*i)
+                && !rows.is_empty()
+            {
+                let pages = Arc::clone(&pages);
+                list.push((at, Part::Rows { pages, rows }));
+            }
+        }
+    }
+    let rows: Vec<_> = ids
+        .iter()
+        .map(|(_, id)| block.table.histogram_rows(*id))
+        .collect();
+    if rows.iter().any(|r| !r.is_empty()) {
+        let runs = block.histograms(&rows).await?;
+        for ((i, _), run) in std::iter::zip(&ids, runs) {
+            if let Some(list) = parts.get_mut(*i)
+                && !run.0.is_empty()
+            {
+                list.push((at, Part::Run(run)));
+            }
+        }
+    }
+    Ok(())
+}
+
+impl TenantHead {
+    /// The ids that pass all matchers and may have a sample in the range.
+    fn select_ids(&self, matchers: &[Matcher], range: MsRange) -> RoaringBitmap {
+        let catalog = self.catalog.read();
+        let in_range = |id: &u32| {
+            catalog
+                .series
+                .get(*id as usize)
+                .is_some_and(|s| s.state.lock().overlaps(range))
+        };
+        let found = catalog.index.select(matchers);
+        found.iter().filter(in_range).collect()
+    }
+
+    fn sort_for(&self, matchers: &[Matcher]) {
+        let wants = self.catalog.read().index.wants_sort_for(matchers);
+        if wants {
+            self.catalog.write().index.sort_for(matchers);
+        }
+    }
+
+    /// Adds the series of a selection: with their samples where there are few, else by their ids.
+    fn select_into(&self, matchers: &[Matcher], range: MsRange, at: usize, out: &mut Entries) {
+        self.sort_for(matchers);
+        let series_before = self.catalog.read().series.len();
+        let mut ids = self.select_ids(matchers, range);
+        let whole = (ids.len() <= WHOLE_SERIES).then(|| self.gate.write());
+        if whole.is_some() {
+            // The look-up was done while writers went on; what they added or widened since is looked up again.
+            ids = self.refresh(ids, series_before, matchers, range);
+        }
+        let catalog = self.catalog.read();
+        for id in &ids {
+            let place = match (&whole, catalog.series.get(id as usize)) {
+                (Some(_), Some(series)) => Place::Copied(series.state.lock().snapshot(range)),
+                _ => Place::Id { at, id },
+            };
+            out.push(catalog.index.labels(id), place);
+        }
+    }
+
+    /// Brings a look-up up to date while no writer is at work.
+    fn refresh(
+        &self,
+        ids: RoaringBitmap,
+        series_before: usize,
+        matchers: &[Matcher],
+        range: MsRange,
+    ) -> RoaringBitmap {
+        let now = self.times();
+        let all_in = range.min_ms <= now.min && now.max <= range.max_ms;
+        let unchanged = self.catalog.read().series.len() == series_before;
+        // With a range that ends in the midst of the head a known series may have got its first sample in it.
+        if unchanged && (all_in || ids.len() >= self.catalog.read().series.len() as u64) {
+            return ids;
+        }
+        self.select_ids(matchers, range)
+    }
+
+    /// Copies the samples of series, all in one moment.
+    fn copy_into(
+        &self,
+        ids: &[(usize, u32)],
+        range: MsRange,
+        at: usize,
+        parts: &mut [SmallVec<[(usize, Part); 1]>],
+    ) {
+        let _whole = self.gate.write();
+        let catalog = self.catalog.read();
+        for (i, id) in ids {
+            if let (Some(series), Some(list)) =
+                (catalog.series.get(*id as usize), parts.get_mut(*i))
+            {
+                let runs = series.state.lock().snapshot(range);
+                list.extend(runs.into_iter().map(|r| (at, Part::Run(r))));
+            }
+        }
+    }
+}

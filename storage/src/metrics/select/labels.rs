@@ -1,0 +1,145 @@
+//! Names, values and label sets of the series that a view holds within a range of time.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use hashbrown::HashSet;
+use roaring::RoaringBitmap;
+
+use super::{Source, sources};
+use crate::budget::Budget;
+use crate::error::Result;
+use crate::index::Index;
+use crate::metrics::MetricsHead;
+use crate::model::{ExemplarSeries, Labels, Matcher, Metadata, MsRange, Tenant};
+use crate::signal::View;
+
+/// See [`crate::Storage::series_labels`].
+pub(crate) async fn series_labels(
+    view: Arc<View<MetricsHead>>,
+    budget: &Arc<Budget>,
+    tenant: &Tenant,
+    any_of: &[Vec<Matcher>],
+    range: MsRange,
+    limit: usize,
+) -> Result<Vec<Labels>> {
+    let mut found = HashSet::new();
+    let mut held = budget.reserve("query", 0)?;
+    for source in sources(&view, tenant, range).await? {
+        let mut bytes = 0;
+        source.with_ids(any_of, range, |index, ids| {
+            for id in ids {
+                let labels = index.labels(id);
+                bytes += labels.as_bytes().len() as u64 + 48;
+                found.insert(labels);
+            }
+        });
+        held.grow("query", bytes)?;
+    }
+    let mut found: Vec<Labels> = found.into_iter().collect();
+    found.sort_unstable();
+    if limit > 0 {
+        found.truncate(limit);
+    }
+    Ok(found)
+}
+
+/// See [`crate::Storage::label_names`].
+pub(crate) async fn label_names(
+    view: Arc<View<MetricsHead>>,
+    _budget: &Arc<Budget>,
+    tenant: &Tenant,
+    any_of: &[Vec<Matcher>],
+    range: MsRange,
+) -> Result<Vec<String>> {
+    let mut found = BTreeSet::new();
+    for source in sources(&view, tenant, range).await? {
+        source.with_ids(any_of, range, |index, ids| {
+            let mut names: HashSet<&str> = HashSet::new();
+            if ids.len() == index.len() as u64 {
+                names.extend(index.names());
+            } else {
+                for id in ids {
+                    names.extend(index.iter_labels(id).map(|(name, _)| name));
+                }
+            }
+            found.extend(names.into_iter().map(str::to_owned));
+        });
+    }
+    Ok(found.into_iter().collect())
+}
+
+/// See [`crate::Storage::label_values`].
+pub(crate) async fn label_values(
+    view: Arc<View<MetricsHead>>,
+    _budget: &Arc<Budget>,
+    tenant: &Tenant,
+    name: &str,
+    any_of: &[Vec<Matcher>],
+    range: MsRange,
+) -> Result<Vec<String>> {
+    let mut found = BTreeSet::new();
+    for source in sources(&view, tenant, range).await? {
+        source.with_ids(any_of, range, |index, ids| {
+            let mut values: HashSet<&str> = HashSet::new();
+            if ids.len() == index.len() as u64 {
+                values.extend(index.values(name));
+            } else {
+                values.extend(ids.iter().filter_map(|id| index.value(id, name)));
+            }
+            found.extend(values.into_iter().map(str::to_owned));
+        });
+    }
+    Ok(found.into_iter().collect())
+}
+
+/// See [`crate::Storage::metadata`].
+pub(crate) fn metadata(
+    view: &View<MetricsHead>,
+    tenant: &Tenant,
+    family: Option<&str>,
+) -> Vec<Metadata> {
+    view.active.carried.metadata(tenant, family)
+}
+
+/// See [`crate::Storage::exemplars`].
+pub(crate) fn exemplars(
+    view: &View<MetricsHead>,
+    tenant: &Tenant,
+    any_of: &[Vec<Matcher>],
+    range: MsRange,
+) -> Vec<ExemplarSeries> {
+    view.active.carried.exemplars(tenant, any_of, range)
+}
+
+impl Source {
+    /// Calls a function with the ids that pass all matchers of any of the lists (all ids without a list) and may have a
+    /// sample in the range, and the index they belong to.
+    fn with_ids(
+        &self,
+        any_of: &[Vec<Matcher>],
+        range: MsRange,
+        f: impl FnOnce(&Index, RoaringBitmap),
+    ) {
+        let union = |select: &dyn Fn(&[Matcher]) -> RoaringBitmap| match any_of {
+            [] => select(&[]),
+            lists => lists
+                .iter()
+                .map(|matchers| select(matchers))
+                .fold(RoaringBitmap::new(), |all, ids| all | ids),
+        };
+        match self {
+            Self::Block(block) => {
+                let ids = union(&|matchers| block.table.select(matchers, range));
+                f(&block.table.index, ids);
+            }
+            Self::Head(head) => {
+                for matchers in any_of {
+                    head.sort_for(matchers);
+                }
+                let ids = union(&|matchers| head.select_ids(matchers, range));
+                f(&head.catalog.read().index, ids);
+            }
+        }
+    }
+}
