@@ -1,6 +1,7 @@
 //! The nouns that storage, the query languages and the program share: plain data without disk,
 //! async or locks. One noun a file.
 
+mod attribute_text;
 mod batch;
 mod entry;
 mod histogram;
@@ -13,6 +14,7 @@ mod span;
 mod tenant;
 mod time;
 
+pub use attribute_text::{push_json_float, push_json_string};
 pub use batch::{
     BatchEntry, BatchExemplar, BatchSeries, BatchStream, LabelError, LabelPairs, LogBatch,
     LogReport, MetricBatch, MetricReport, Record, RefuseReason, RefusedSample, SpanBatch,

@@ -170,6 +170,9 @@ pub struct LogReport {
 pub struct SpanBatch {
     /// The spans.
     pub spans: Vec<Span>,
+    /// When the request came in, milliseconds since the epoch: that of its [`Record`]. Orders
+    /// traces by first reception across restarts and blocks.
+    pub received_ms: i64,
 }
 
 /// What became of a [`SpanBatch`].
