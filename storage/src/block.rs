@@ -27,7 +27,7 @@ use cache::{Key, Slot};
 pub(crate) use manifest::{FORMAT_VERSION, READER_VERSION};
 pub use manifest::{Manifest, ManifestFile};
 pub(crate) use parquet_file::BlockFile;
-pub(crate) use store::BlockStore;
+pub(crate) use store::{BlockStore, sync_dir};
 pub(crate) use writer::BlockWriter;
 
 /// A visible block. Removal waits until nobody holds it.
@@ -159,6 +159,11 @@ impl Block {
         let kept: Arc<dyn Any + Send + Sync> = Arc::<T>::clone(&value);
         self.store.cache().put(key, kept, bytes);
         Ok(value)
+    }
+
+    /// Its name.
+    pub(crate) const fn id(&self) -> Ulid {
+        self.id
     }
 
     /// Where its files lie.

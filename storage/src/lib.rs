@@ -16,17 +16,28 @@ mod budget;
 mod clock;
 #[doc(hidden)]
 pub mod codec;
+mod compact;
+mod context;
+mod disk;
 mod error;
+mod folder;
+mod generation;
 #[doc(hidden)]
 pub mod index;
 mod logs;
+mod maintenance;
 mod metrics;
 pub mod model;
 mod options;
 pub mod read;
+mod recover;
+mod replay;
+mod retention;
 mod signal;
 mod storage;
+mod tail;
 mod traces;
+mod wal;
 
 pub use block::{Block, Manifest, ManifestFile};
 pub use error::{Error, Result};

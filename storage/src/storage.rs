@@ -3,16 +3,31 @@
 use std::sync::Arc;
 
 use futures::stream::{BoxStream, StreamExt};
-use tokio::sync::broadcast;
+use parking_lot::Mutex;
+use tokio::sync::{broadcast, watch};
+use tokio::task::JoinHandle;
 
-use crate::error::Result;
+use crate::block::BlockStore;
+use crate::budget::Budget;
+use crate::clock::{Clock, SystemClock};
+use crate::compact::Extent;
+use crate::context::Context;
+use crate::error::{Error, Result};
+use crate::folder::Folder;
+use crate::generation::SignalStore;
+use crate::logs::{self, LogsHead};
+use crate::maintenance::{run_compactor, run_cutter};
+use crate::metrics::{self, MetricsHead};
 use crate::model::{
     ExemplarSeries, Labels, LogBatch, LogReport, Matcher, Metadata, MetricBatch, MetricReport,
     MsRange, NsRange, Record, SpanBatch, SpanReport, StreamRef, Tenant, Trace, TraceId,
 };
 use crate::options::Options;
 use crate::read::{LogPage, LogSelect, SeriesBatch, SeriesSelect, TraceSelect};
-use crate::signal::SignalKind;
+use crate::replay;
+use crate::signal::{Head, SignalKind};
+use crate::tail;
+use crate::traces::{self, TracesHead};
 
 /// Turns the payload of a log record back into the batch it was, during a replay. The same code
 /// that decodes requests.
@@ -161,9 +176,21 @@ pub struct SignalStats {
     pub refused: u64,
 }
 
+/// How many batches of entries a live reader may lag behind.
+const TAIL_CAPACITY: usize = 1024;
+
 /// The storage of one folder (and bucket). Shared by reference; every call takes `&self`.
+///
+/// Dropping it without [`Self::close`] is like a crash: nothing acknowledged is lost, the next start replays.
 pub struct Storage {
-    _options: Options,
+    context: Arc<Context>,
+    metrics: Arc<SignalStore<MetricsHead>>,
+    logs: Arc<SignalStore<LogsHead>>,
+    traces: Arc<SignalStore<TracesHead>>,
+    tail: broadcast::Sender<TailEntries>,
+    stop: watch::Sender<bool>,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
+    _folder: Folder,
 }
 
 impl Storage {
@@ -171,9 +198,44 @@ impl Storage {
     /// compaction, retention).
     ///
     /// # Errors
-    /// `NotOurs` when another process holds the folder or a newer version wrote it; `Io`.
-    pub async fn open(_options: Options, _decoder: Arc<dyn RecordDecoder>) -> Result<Arc<Self>> {
-        todo!()
+    /// `NotOurs` when another process holds the folder or a newer version wrote it; `BadInput` when the bucket's URL is
+    /// none; `Io`, `ObjectStore`.
+    pub async fn open(options: Options, decoder: Arc<dyn RecordDecoder>) -> Result<Arc<Self>> {
+        Self::open_at(options, decoder, Arc::new(SystemClock)).await
+    }
+
+    pub(crate) async fn open_at(
+        options: Options,
+        decoder: Arc<dyn RecordDecoder>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Arc<Self>> {
+        let folder = Folder::open(&options.path)?;
+        let budget = Budget::new(options.memory_limit_bytes);
+        let blocks = BlockStore::open(&options, &budget)?;
+        blocks.claim(&folder.owner).await?;
+        let context = Context::new(options, clock, budget, blocks, folder.tmp());
+        context.refresh_free_bytes();
+        let context = Arc::new(context);
+        let (metrics, logs, traces) = tokio::try_join!(
+            SignalStore::open(Arc::clone(&context), replay::metrics(Arc::clone(&decoder))),
+            SignalStore::open(Arc::clone(&context), replay::logs(Arc::clone(&decoder))),
+            SignalStore::open(Arc::clone(&context), replay::traces(decoder)),
+        )?;
+        let stop = watch::Sender::new(false);
+        let mut tasks = Vec::new();
+        start(&metrics, &stop, &mut tasks);
+        start(&logs, &stop, &mut tasks);
+        start(&traces, &stop, &mut tasks);
+        Ok(Arc::new(Self {
+            context,
+            metrics,
+            logs,
+            traces,
+            tail: broadcast::Sender::new(TAIL_CAPACITY),
+            stop,
+            tasks: Mutex::new(tasks),
+            _folder: folder,
+        }))
     }
 
     /// Writes samples. What was taken is in the log when this returns, and fsynced when the sync interval is zero.
@@ -183,11 +245,13 @@ impl Storage {
     /// `MemoryLimit`, `DiskFull`, `Poisoned`, `Closed`: nothing is acknowledged.
     pub async fn append_metrics(
         &self,
-        _tenant: &Tenant,
-        _batch: &MetricBatch<'_>,
-        _record: Record<'_>,
+        tenant: &Tenant,
+        batch: &MetricBatch<'_>,
+        record: Record<'_>,
     ) -> Result<MetricReport> {
-        todo!()
+        let apply = |head: &MetricsHead| metrics::append(head, tenant, batch);
+        let applied = self.metrics.append(tenant, record, apply).await?;
+        Ok(applied.report)
     }
 
     /// Writes log entries; see [`Self::append_metrics`].
@@ -196,11 +260,19 @@ impl Storage {
     /// As [`Self::append_metrics`].
     pub async fn append_logs(
         &self,
-        _tenant: &Tenant,
-        _batch: &LogBatch<'_>,
-        _record: Record<'_>,
+        tenant: &Tenant,
+        batch: &LogBatch<'_>,
+        record: Record<'_>,
     ) -> Result<LogReport> {
-        todo!()
+        let apply = |head: &LogsHead| logs::append(head, tenant, batch);
+        let applied = self.logs.append(tenant, record, apply).await?;
+        if self.tail.receiver_count() > 0 {
+            for entries in tail::entries(tenant, batch, &applied.refused) {
+                // Fails only when the last reader has just left.
+                let _ = self.tail.send(entries);
+            }
+        }
+        Ok(applied.report)
     }
 
     /// Writes spans; see [`Self::append_metrics`].
@@ -209,23 +281,22 @@ impl Storage {
     /// As [`Self::append_metrics`].
     pub async fn append_spans(
         &self,
-        _tenant: &Tenant,
-        _batch: SpanBatch,
-        _record: Record<'_>,
+        tenant: &Tenant,
+        batch: SpanBatch,
+        record: Record<'_>,
     ) -> Result<SpanReport> {
-        todo!()
+        let apply = |head: &TracesHead| traces::append(head, tenant, batch);
+        let applied = self.traces.append(tenant, record, apply).await?;
+        Ok(applied.report)
     }
 
     /// Series and their samples.
     ///
     /// # Errors
     /// `MemoryLimit`, or what disk and bucket say.
-    pub async fn select_series(
-        &self,
-        _tenant: &Tenant,
-        _select: &SeriesSelect,
-    ) -> Result<SeriesSet> {
-        todo!()
+    pub async fn select_series(&self, tenant: &Tenant, select: &SeriesSelect) -> Result<SeriesSet> {
+        let budget = self.reading()?;
+        metrics::select_series(self.metrics.view(), budget, tenant, select).await
     }
 
     /// Label sets of the series that have a sample within the range and pass all matchers of any of the lists; sorted, each
@@ -235,12 +306,13 @@ impl Storage {
     /// As [`Self::select_series`].
     pub async fn series_labels(
         &self,
-        _tenant: &Tenant,
-        _any_of: &[Vec<Matcher>],
-        _range: MsRange,
-        _limit: usize,
+        tenant: &Tenant,
+        any_of: &[Vec<Matcher>],
+        range: MsRange,
+        limit: usize,
     ) -> Result<Vec<Labels>> {
-        todo!()
+        let budget = self.reading()?;
+        metrics::series_labels(self.metrics.view(), budget, tenant, any_of, range, limit).await
     }
 
     /// Names of labels of such series (all series when `any_of` is empty); sorted, each once.
@@ -249,11 +321,12 @@ impl Storage {
     /// As [`Self::select_series`].
     pub async fn label_names(
         &self,
-        _tenant: &Tenant,
-        _any_of: &[Vec<Matcher>],
-        _range: MsRange,
+        tenant: &Tenant,
+        any_of: &[Vec<Matcher>],
+        range: MsRange,
     ) -> Result<Vec<String>> {
-        todo!()
+        let budget = self.reading()?;
+        metrics::label_names(self.metrics.view(), budget, tenant, any_of, range).await
     }
 
     /// Values of a label over such series (all series when `any_of` is empty); sorted, each once.
@@ -262,35 +335,37 @@ impl Storage {
     /// As [`Self::select_series`].
     pub async fn label_values(
         &self,
-        _tenant: &Tenant,
-        _name: &str,
-        _any_of: &[Vec<Matcher>],
-        _range: MsRange,
+        tenant: &Tenant,
+        name: &str,
+        any_of: &[Vec<Matcher>],
+        range: MsRange,
     ) -> Result<Vec<String>> {
-        todo!()
+        let budget = self.reading()?;
+        metrics::label_values(self.metrics.view(), budget, tenant, name, any_of, range).await
     }
 
     /// Metadata of families, of one or of all; sorted by family. A family may have several.
-    pub fn metadata(&self, _tenant: &Tenant, _family: Option<&str>) -> Vec<Metadata> {
-        todo!()
+    pub fn metadata(&self, tenant: &Tenant, family: Option<&str>) -> Vec<Metadata> {
+        metrics::metadata(&self.metrics.view(), tenant, family)
     }
 
     /// Exemplars within the range of series that pass all matchers of any of the lists; sorted by series.
     pub fn exemplars(
         &self,
-        _tenant: &Tenant,
-        _any_of: &[Vec<Matcher>],
-        _range: MsRange,
+        tenant: &Tenant,
+        any_of: &[Vec<Matcher>],
+        range: MsRange,
     ) -> Vec<ExemplarSeries> {
-        todo!()
+        metrics::exemplars(&self.metrics.view(), tenant, any_of, range)
     }
 
     /// Pages of log entries.
     ///
     /// # Errors
     /// `MemoryLimit`, or what disk and bucket say.
-    pub async fn select_logs(&self, _tenant: &Tenant, _select: &LogSelect) -> Result<LogPages> {
-        todo!()
+    pub async fn select_logs(&self, tenant: &Tenant, select: &LogSelect) -> Result<LogPages> {
+        let budget = self.reading()?;
+        logs::select_logs(self.logs.view(), budget, tenant, select).await
     }
 
     /// Label sets of streams that have a page within the range and pass all matchers of any of the lists (all streams when
@@ -300,11 +375,12 @@ impl Storage {
     /// As [`Self::select_logs`].
     pub async fn log_streams(
         &self,
-        _tenant: &Tenant,
-        _any_of: &[Vec<Matcher>],
-        _range: NsRange,
+        tenant: &Tenant,
+        any_of: &[Vec<Matcher>],
+        range: NsRange,
     ) -> Result<Vec<Labels>> {
-        todo!()
+        let budget = self.reading()?;
+        logs::log_streams(self.logs.view(), budget, tenant, any_of, range).await
     }
 
     /// What a selection of streams would touch.
@@ -313,61 +389,63 @@ impl Storage {
     /// As [`Self::select_logs`].
     pub async fn log_stats(
         &self,
-        _tenant: &Tenant,
-        _matchers: &[Matcher],
-        _range: NsRange,
+        tenant: &Tenant,
+        matchers: &[Matcher],
+        range: NsRange,
     ) -> Result<LogStats> {
-        todo!()
+        let budget = self.reading()?;
+        logs::log_stats(self.logs.view(), budget, tenant, matchers, range).await
     }
 
     /// Entries as they are written, of all tenants. A reader that lags loses the oldest and is told so.
     #[must_use]
     pub fn tail_logs(&self) -> broadcast::Receiver<TailEntries> {
-        todo!()
+        self.tail.subscribe()
     }
 
     /// A trace by its id, with spans in order of arrival, identical copies of a span included as often as they were written.
     ///
     /// # Errors
     /// What disk and bucket say.
-    pub async fn trace(&self, _tenant: &Tenant, _id: TraceId) -> Result<Option<Trace>> {
-        todo!()
+    pub async fn trace(&self, tenant: &Tenant, id: TraceId) -> Result<Option<Trace>> {
+        let budget = self.reading()?;
+        traces::trace(self.traces.view(), budget, tenant, id).await
     }
 
     /// Whole traces that have one span for which everything holds; the one whose first span came in last is first.
     ///
     /// # Errors
     /// `MemoryLimit`, or what disk and bucket say.
-    pub async fn search_traces(
-        &self,
-        _tenant: &Tenant,
-        _select: &TraceSelect,
-    ) -> Result<Vec<Trace>> {
-        todo!()
+    pub async fn search_traces(&self, tenant: &Tenant, select: &TraceSelect) -> Result<Vec<Trace>> {
+        let budget = self.reading()?;
+        traces::search_traces(self.traces.view(), budget, tenant, select).await
     }
 
     /// Names of services; sorted, each once. From indexes: cheap.
     ///
     /// # Errors
     /// What disk and bucket say.
-    pub async fn services(&self, _tenant: &Tenant) -> Result<Vec<String>> {
-        todo!()
+    pub async fn services(&self, tenant: &Tenant) -> Result<Vec<String>> {
+        let budget = self.reading()?;
+        traces::services(self.traces.view(), budget, tenant).await
     }
 
     /// Operations of a service (of all when empty); sorted, each once. From indexes: cheap.
     ///
     /// # Errors
     /// What disk and bucket say.
-    pub async fn operations(&self, _tenant: &Tenant, _service: &str) -> Result<Vec<Operation>> {
-        todo!()
+    pub async fn operations(&self, tenant: &Tenant, service: &str) -> Result<Vec<Operation>> {
+        let budget = self.reading()?;
+        traces::operations(self.traces.view(), budget, tenant, service).await
     }
 
     /// Calls between services in the traces that lie wholly within the range (start out, end out): one for each span whose parent is in the trace.
     ///
     /// # Errors
     /// What disk and bucket say.
-    pub async fn dependencies(&self, _tenant: &Tenant, _range: NsRange) -> Result<Vec<Dependency>> {
-        todo!()
+    pub async fn dependencies(&self, tenant: &Tenant, range: NsRange) -> Result<Vec<Dependency>> {
+        let budget = self.reading()?;
+        traces::dependencies(self.traces.view(), budget, tenant, range).await
     }
 
     /// Cuts all heads into blocks; returns when the blocks are visible and their log segments gone.
@@ -375,7 +453,14 @@ impl Storage {
     /// # Errors
     /// What disk and bucket say; the head then stays.
     pub async fn flush(&self) -> Result<()> {
-        todo!()
+        self.reading()?;
+        self.cut_all().await
+    }
+
+    async fn cut_all(&self) -> Result<()> {
+        let (metrics, logs, traces) =
+            tokio::join!(self.metrics.cut(), self.logs.cut(), self.traces.cut());
+        metrics.and(logs).and(traces)
     }
 
     /// Merges all blocks that can be merged, per tenant and signal; returns when done.
@@ -383,7 +468,12 @@ impl Storage {
     /// # Errors
     /// What disk and bucket say; answers are unchanged.
     pub async fn compact(&self) -> Result<()> {
-        todo!()
+        self.reading()?;
+        // One after the other: a merge takes memory.
+        let metrics = self.metrics.compact(Extent::All).await;
+        let logs = self.logs.compact(Extent::All).await;
+        let traces = self.traces.compact(Extent::All).await;
+        metrics.and(logs).and(traces)
     }
 
     /// Stops background work, cuts the heads into blocks and closes the log. Later calls answer `Closed`.
@@ -391,30 +481,90 @@ impl Storage {
     /// # Errors
     /// What disk and bucket say; what is not in a block is in the log.
     pub async fn close(&self) -> Result<()> {
-        todo!()
+        if self.context.set_closed() {
+            return Ok(());
+        }
+        self.stop.send_replace(true);
+        let tasks = std::mem::take(&mut *self.tasks.lock());
+        for task in tasks {
+            if let Err(e) = task.await {
+                tracing::error!(error = %e, "a background task of storage had failed");
+            }
+        }
+        let cut = self.cut_all().await;
+        self.metrics.reap().await;
+        self.logs.reap().await;
+        self.traces.reap().await;
+        let logs = [&self.metrics.wal, &self.logs.wal, &self.traces.wal].map(Arc::clone);
+        let synced = crate::generation::blocking(move || {
+            logs.iter()
+                .fold(Ok(()), |result, wal| result.and(wal.close()))
+        })
+        .await;
+        cut.and(synced)
     }
 
     /// Whether the log was replayed and queries are answered.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        todo!()
+        !self.context.is_closed()
     }
 
     /// Figures of a signal over all tenants.
     #[must_use]
-    pub fn stats(&self, _signal: SignalKind) -> SignalStats {
-        todo!()
+    pub fn stats(&self, signal: SignalKind) -> SignalStats {
+        match signal {
+            SignalKind::Metrics => self.metrics.stats(),
+            SignalKind::Logs => self.logs.stats(),
+            SignalKind::Traces => self.traces.stats(),
+        }
     }
 
     /// Figures of a tenant's head.
     #[must_use]
-    pub fn head_stats(&self, _signal: SignalKind, _tenant: &Tenant) -> HeadStats {
-        todo!()
+    pub fn head_stats(&self, signal: SignalKind, tenant: &Tenant) -> HeadStats {
+        match signal {
+            SignalKind::Metrics => self.metrics.head_stats(tenant),
+            SignalKind::Logs => self.logs.head_stats(tenant),
+            SignalKind::Traces => self.traces.head_stats(tenant),
+        }
     }
 
     /// Bytes in use and the limit, of the memory budget.
     #[must_use]
     pub fn memory(&self) -> (u64, u64) {
-        todo!()
+        (self.context.budget.used(), self.context.budget.limit())
     }
+
+    fn reading(&self) -> Result<&Arc<Budget>> {
+        if self.context.is_closed() {
+            return Err(Error::Closed);
+        }
+        Ok(&self.context.budget)
+    }
+}
+
+impl Drop for Storage {
+    fn drop(&mut self) {
+        for task in self.tasks.get_mut() {
+            task.abort();
+        }
+    }
+}
+
+fn start<H: Head>(
+    store: &Arc<SignalStore<H>>,
+    stop: &watch::Sender<bool>,
+    tasks: &mut Vec<JoinHandle<()>>,
+) {
+    let sync = Arc::clone(&store.wal).run_sync(stop.subscribe());
+    tasks.push(tokio::spawn(sync));
+    tasks.push(tokio::spawn(run_cutter(
+        Arc::clone(store),
+        stop.subscribe(),
+    )));
+    tasks.push(tokio::spawn(run_compactor(
+        Arc::clone(store),
+        stop.subscribe(),
+    )));
 }

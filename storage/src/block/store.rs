@@ -378,7 +378,11 @@ fn pause(attempt: u32) -> Duration {
 
 /// Moves a file so that a power loss leaves it whole at one of the two places.
 fn move_durably(from: &Path, to: &Path) -> Result<()> {
-    let file = File::open(from).map_err(Error::io(from))?;
+    let file = match File::open(from) {
+        // An earlier attempt has moved it.
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound && to.exists() => return Ok(()),
+        result => result.map_err(Error::io(from))?,
+    };
     file.sync_all().map_err(Error::io(from))?;
     let dir = to.parent().unwrap_or(to);
     create_dirs_durably(dir)?;

@@ -1,0 +1,304 @@
+//! Compaction: which blocks are merged (a pure function of manifests), and merging them.
+//!
+//! Only blocks of one tenant, signal and UTC day are merged, and only such as follow each other in the order of their
+//! sequence numbers: that order decides which of two values for one place wins, and a merged block takes one place
+//! in it. Small blocks of a day are merged level by level while the day is open, and all of them once it is over.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::block::{Block, Manifest};
+use crate::error::Result;
+use crate::generation::{Doomed, SignalStore, Staged, blocking};
+use crate::recover::tenant_of;
+use crate::signal::{Head, SignalKind};
+
+/// So many blocks of a level make one of the next.
+const FAN_IN: usize = 4;
+
+/// Blocks merged at once.
+const MAX_INPUTS: usize = 64;
+
+/// Blocks that would come to more are left alone: the gain is small, the rewriting dear.
+const MAX_BYTES: u64 = 2 << 30;
+
+/// How long after its end a day is over: late writes have mostly come by then.
+const DAY_CLOSES_AFTER_MS: i64 = 3 * 3600 * 1000;
+
+/// How much to merge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// What pays off at this time, in milliseconds.
+    Due(i64),
+    /// Whatever can be merged.
+    All,
+}
+
+/// The runs of blocks to be merged, as positions in the list; each at least two, in order of sequence numbers, no
+/// block twice. The manifests come in that order.
+pub(crate) fn choose(
+    manifests: &[&Manifest],
+    signal: SignalKind,
+    extent: Extent,
+) -> Vec<Vec<usize>> {
+    let mut days: BTreeMap<(&str, i64), Vec<usize>> = BTreeMap::new();
+    for (i, m) in manifests.iter().enumerate() {
+        let day = signal.day_of(m.min_time);
+        if day == signal.day_of(m.max_time) {
+            days.entry((&m.tenant, day)).or_default().push(i);
+        }
+    }
+    days.into_iter()
+        .filter_map(|((_, day), blocks)| {
+            let run = match extent {
+                Extent::All => first_run(manifests, &blocks),
+                Extent::Due(now_ms) => {
+                    let end_ms = signal.day_span(day).max / signal.units_per_ms();
+                    let closed = now_ms > end_ms.saturating_add(DAY_CLOSES_AFTER_MS);
+                    if closed && pays_off(manifests, &blocks) {
+                        first_run(manifests, &blocks)
+                    } else {
+                        level_run(manifests, &blocks)
+                    }
+                }
+            };
+            Some(run).filter(|run| run.len() > 1)
+        })
+        .collect()
+}
+
+/// The first run of neighbours that stays within the bounds.
+fn first_run(manifests: &[&Manifest], blocks: &[usize]) -> Vec<usize> {
+    let mut rest = blocks;
+    while !rest.is_empty() {
+        let mut bytes = 0;
+        let run: Vec<usize> = rest
+            .iter()
+            .copied()
+            .take(MAX_INPUTS)
+            .take_while(|&i| {
+                bytes += size(manifests, i);
+                bytes <= MAX_BYTES
+            })
+            .collect();
+        if run.len() > 1 {
+            return run;
+        }
+        rest = rest.get(1..).unwrap_or_default();
+    }
+    Vec::new()
+}
+
+/// A run of at least [`FAN_IN`] neighbours of one level; the lowest level first.
+fn level_run(manifests: &[&Manifest], blocks: &[usize]) -> Vec<usize> {
+    let level = |i: &usize| manifests.get(*i).map_or(0, |m| m.level);
+    blocks
+        .chunk_by(|a, b| level(a) == level(b))
+        .filter(|run| run.len() >= FAN_IN)
+        .min_by_key(|run| run.first().map(level))
+        .map(|run| first_run(manifests, run))
+        .unwrap_or_default()
+}
+
+/// Whether rewriting a day's largest block is worth what the others bring.
+fn pays_off(manifests: &[&Manifest], blocks: &[usize]) -> bool {
+    let sizes = blocks.iter().map(|&i| size(manifests, i));
+    let largest = sizes.clone().max().unwrap_or(0);
+    let others = sizes.sum::<u64>() - largest;
+    blocks.len() >= FAN_IN || (blocks.len() > 1 && largest / 3 <= others)
+}
+
+fn size(manifests: &[&Manifest], i: usize) -> u64 {
+    manifests
+        .get(i)
+        .map_or(0, |m| m.files.iter().map(|f| f.bytes).sum())
+}
+
+impl<H: Head> SignalStore<H> {
+    /// Merges until nothing is left to merge.
+    ///
+    /// # Errors
+    /// The first failure, after everything else was tried; answers are unchanged.
+    pub(crate) async fn compact(&self, extent: Extent) -> Result<()> {
+        let _removing = self.removing.lock().await;
+        let mut failed = None;
+        loop {
+            let view = self.view();
+            let manifests: Vec<_> = view.blocks.iter().map(|b| b.manifest()).collect();
+            let mut progress = false;
+            for run in choose(&manifests, H::SIGNAL, extent) {
+                let inputs: Vec<_> = run.iter().filter_map(|&i| view.blocks.get(i)).collect();
+                let inputs = inputs.into_iter().map(Arc::clone).collect();
+                match self.merge(inputs).await {
+                    Ok(()) => progress = true,
+                    Err(e) => {
+                        self.counters
+                            .compaction_failures
+                            .fetch_add(1, Ordering::Relaxed);
+                        tracing::error!(signal = H::SIGNAL.as_str(), error = %e, "a compaction failed");
+                        failed.get_or_insert(e);
+                    }
+                }
+            }
+            if !progress || failed.is_some() {
+                return failed.map_or(Ok(()), Err);
+            }
+        }
+    }
+
+    async fn merge(&self, inputs: Vec<Arc<Block>>) -> Result<()> {
+        let Some(first) = inputs.first() else {
+            return Ok(());
+        };
+        let mut writer = self.new_writer()?;
+        let mut manifest = self.new_manifest(&writer, &tenant_of(first.manifest())?);
+        let all = || inputs.iter().map(|b| b.manifest());
+        manifest.level = all().map(|m| m.level).max().unwrap_or(0) + 1;
+        manifest.wal_seq_min = all().map(|m| m.wal_seq_min).min().unwrap_or(0);
+        manifest.wal_seq_max = all().map(|m| m.wal_seq_max).max().unwrap_or(0);
+        manifest.resolution_ms = first.manifest().resolution_ms;
+        // What is visible belongs to cuts that came to their end.
+        manifest.completes_cut = true;
+        // Also what the inputs replaced: should the removal of one of those have failed, it must not come back.
+        manifest.replaces = all()
+            .flat_map(|m| std::iter::once(&m.ulid).chain(&m.replaces))
+            .cloned()
+            .collect();
+        let drop_before = self.retention_cutoff(&manifest.tenant);
+        let blocks = inputs.clone();
+        let runtime = tokio::runtime::Handle::current();
+        let staged = blocking(move || {
+            let merged = H::merge_blocks(&blocks, drop_before, &mut writer);
+            let Some(stats) = runtime.block_on(merged)? else {
+                return Ok(None);
+            };
+            manifest.files = writer.finish()?;
+            manifest.describe(&stats);
+            Ok(Some(Staged { writer, manifest }))
+        })
+        .await?;
+        let merged = self.publish(staged.as_slice()).await?;
+        self.counters.compactions.fetch_add(1, Ordering::Relaxed);
+        self.replace(&inputs, merged).await;
+        Ok(())
+    }
+
+    /// Takes blocks out of the view and others in, and begins to remove the former. `removing` is held.
+    pub(crate) async fn replace(&self, gone: &[Arc<Block>], new: Vec<Arc<Block>>) {
+        self.switch(|view| {
+            view.blocks
+                .retain(|b| !gone.iter().any(|g| Arc::ptr_eq(g, b)));
+            view.blocks.extend(new);
+        });
+        let doomed = gone.iter().map(|block| Doomed {
+            block: Arc::clone(block),
+            manifest_gone: false,
+        });
+        self.doomed.lock().extend(doomed);
+        self.reap().await;
+    }
+
+    /// Removes doomed blocks: the manifests of all, the files of those that no query holds. What fails is tried
+    /// again the next time.
+    pub(crate) async fn reap(&self) {
+        let mut doomed = std::mem::take(&mut *self.doomed.lock());
+        let store = &self.context.blocks;
+        let mut left = Vec::new();
+        for mut d in doomed.drain(..) {
+            let folder = d.block.folder();
+            if !d.manifest_gone {
+                match store.delete_manifest(folder).await {
+                    Ok(()) => d.manifest_gone = true,
+                    Err(e) => {
+                        tracing::warn!(block = %folder, error = %e, "a block's manifest could not be removed yet");
+                    }
+                }
+            }
+            if !d.manifest_gone || Arc::strong_count(&d.block) > 1 {
+                left.push(d);
+                continue;
+            }
+            if let Err(e) = store.delete_folder(folder, Some(d.block.id())).await {
+                tracing::warn!(block = %folder, error = %e, "a block's files could not be removed yet");
+                left.push(d);
+            }
+        }
+        self.doomed.lock().extend(left);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::block::ManifestFile;
+
+    const HOUR: i64 = 3_600_000;
+
+    fn manifest(n: u64, day: i64, level: u32, bytes: u64) -> Manifest {
+        Manifest {
+            format_version: 1,
+            min_reader_version: 1,
+            ulid: format!("{n}"),
+            tenant: "t".to_owned(),
+            signal: "metrics".to_owned(),
+            min_time: day * 24 * HOUR,
+            max_time: day * 24 * HOUR + HOUR,
+            resolution_ms: 0,
+            level,
+            wal_seq_min: n * 10,
+            wal_seq_max: n * 10 + 9,
+            completes_cut: true,
+            replaces: Vec::new(),
+            rows: 1,
+            groups: 1,
+            raw_bytes: 16,
+            files: vec![ManifestFile {
+                name: "f".to_owned(),
+                bytes,
+                crc32c: 0,
+            }],
+        }
+    }
+
+    /// Blocks as (day, level, bytes), in order; the chosen runs.
+    fn check(blocks: &[(i64, u32, u64)], extent: Extent, expected: &[&[usize]]) {
+        let manifests: Vec<_> = blocks
+            .iter()
+            .zip(0..)
+            .map(|(&(day, level, bytes), n)| manifest(n, day, level, bytes))
+            .collect();
+        let manifests: Vec<_> = manifests.iter().collect();
+        let runs = choose(&manifests, SignalKind::Metrics, extent);
+        assert_eq!(runs, expected, "{blocks:?}");
+    }
+
+    #[test]
+    fn an_open_day_is_merged_level_by_level() {
+        let noon = Extent::Due(12 * HOUR);
+        check(&[(0, 1, 9); 3], noon, &[]);
+        check(&[(0, 1, 9); 4], noon, &[&[0, 1, 2, 3]]);
+        check(&[(0, 2, 9), (0, 1, 9), (0, 1, 9), (0, 1, 9)], noon, &[]);
+        let five = [(0, 2, 9), (0, 1, 9), (0, 1, 9), (0, 1, 9), (0, 1, 9)];
+        check(&five, noon, &[&[1, 2, 3, 4]]);
+        check(&[(0, 2, 9); 4], noon, &[&[0, 1, 2, 3]]);
+    }
+
+    #[test]
+    fn a_day_that_is_over_becomes_one_block_where_that_pays() {
+        let next_day = Extent::Due(28 * HOUR);
+        check(&[(0, 2, 90), (0, 1, 40)], next_day, &[&[0, 1]]);
+        check(&[(0, 2, 900), (0, 1, 4)], next_day, &[]);
+        check(&[(0, 2, 900), (0, 1, 4)], Extent::All, &[&[0, 1]]);
+        check(&[(0, 2, 90), (0, 1, 40)], Extent::Due(26 * HOUR), &[]);
+    }
+
+    #[test]
+    fn days_stay_apart_and_large_blocks_alone() {
+        let blocks = [(0, 1, 1), (1, 1, 1), (0, 1, 1), (1, 1, 1), (2, 1, 1)];
+        check(&blocks, Extent::All, &[&[0, 2], &[1, 3]]);
+        check(&[(0, 3, MAX_BYTES), (0, 1, 1)], Extent::All, &[]);
+        let around = [(0, 1, 1), (0, 3, MAX_BYTES), (0, 1, 1), (0, 1, 1)];
+        check(&around, Extent::All, &[&[2, 3]]);
+    }
+}
