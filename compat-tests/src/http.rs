@@ -55,11 +55,45 @@ impl Client {
         Self { inner }
     }
 
-    /// Sends one request to an absolute URL.
+    /// Sends one request to an absolute URL and follows redirects, as the recordings were made:
+    /// GET and HEAD stay what they are, a POST becomes a GET after 301, 302 and 303.
     ///
     /// # Errors
     /// A malformed URL or header, a refused or broken connection, or [`TIMEOUT`].
     pub async fn send(
+        &self,
+        method: &str,
+        url: &str,
+        headers: &[(String, String)],
+        body: Vec<u8>,
+    ) -> Result<Response> {
+        let mut answer = self.exchange(method, url, headers, body).await?;
+        let mut url = url.to_owned();
+        for _ in 0..10 {
+            let kept =
+                matches!(method, "GET" | "HEAD") && matches!(answer.status, 301..=303 | 307 | 308);
+            let turned = method == "POST" && matches!(answer.status, 301..=303);
+            let (true, Some(location)) = (kept || turned, answer.headers.get("location")) else {
+                break;
+            };
+            let origin: String = url.split('/').take(3).collect::<Vec<_>>().join("/");
+            url = match location.as_str() {
+                l if l.starts_with("http") => l.to_owned(),
+                l if l.starts_with('/') => format!("{origin}{l}"),
+                l => format!(
+                    "{}/{l}",
+                    url.rsplit_once('/').map_or("", |(folder, _)| folder)
+                ),
+            };
+            let mut headers = headers.to_vec();
+            headers.retain(|(k, _)| !k.to_lowercase().starts_with("content-"));
+            let method = if method == "HEAD" { "HEAD" } else { "GET" };
+            answer = self.exchange(method, &url, &headers, Vec::new()).await?;
+        }
+        Ok(answer)
+    }
+
+    async fn exchange(
         &self,
         method: &str,
         url: &str,

@@ -6,9 +6,11 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use compat_tests::http::Client;
+use compat_tests::live::Comparison;
 use compat_tests::promqltest::runner::Runner;
-use compat_tests::replay::{Report, Selection, groups_of};
+use compat_tests::replay::{Kind, Report, Selection, groups_of, kind_of_file};
 use compat_tests::server::Urls;
+use compat_tests::{paths, sample, suite};
 
 /// Compares Trilobite with the recorded answers of Prometheus, Loki and Jaeger.
 #[derive(Parser)]
@@ -24,6 +26,63 @@ enum Command {
     Replay(Replay),
     /// Run promqltest scripts
     Promqltest(Promqltest),
+    /// Run the own cases and the recordings, and hold the counts against expected.toml
+    Suite(Suite),
+    /// Send the same data and requests to Trilobite and to the real servers, and compare
+    Live(Live),
+    /// Write the own datasets anew
+    Sample,
+}
+
+#[derive(Args)]
+struct Suite {
+    /// The recordings; ../shared/conformance where that exists
+    #[arg(long)]
+    root: Option<PathBuf>,
+    /// Only files whose folder/name holds this text; counts are not held against expected.toml
+    #[arg(long)]
+    only: Vec<String>,
+    /// Rewrite expected.toml with the counts reached
+    #[arg(long)]
+    update: bool,
+    /// How many differences to print for each file
+    #[arg(long, default_value_t = 0)]
+    show: usize,
+}
+
+#[derive(Args)]
+struct Live {
+    /// Trilobite's web address, e.g. http://127.0.0.1:9090
+    #[arg(long)]
+    ours: String,
+    /// A listener of Trilobite's that is not the web port, e.g. loki=http://127.0.0.1:3100
+    #[arg(long, value_name = "NAME=URL")]
+    listener: Vec<String>,
+    /// A real Prometheus with --web.enable-remote-write-receiver
+    #[arg(long)]
+    prometheus: Option<String>,
+    /// A real Loki
+    #[arg(long)]
+    loki: Option<String>,
+    /// A real Jaeger's query port
+    #[arg(long)]
+    jaeger: Option<String>,
+    /// The real Jaeger's OTLP port over HTTP; 4318 on the same host when absent
+    #[arg(long)]
+    jaeger_otlp: Option<String>,
+    /// Ask only: the same data flows to both already
+    #[arg(long)]
+    no_feed: bool,
+    /// A dataset to send instead of the own one
+    #[arg(long, value_name = "FILE")]
+    dataset: Option<PathBuf>,
+    /// The dataset begins at this second; data and times in requests are moved to now
+    #[arg(long, value_name = "SECONDS")]
+    move_from: Option<i64>,
+    #[command(flatten)]
+    show: Show,
+    /// Case files; the own cases when absent
+    paths: Vec<PathBuf>,
 }
 
 #[derive(Args)]
@@ -86,6 +145,9 @@ async fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Replay(args) => replay(args).await,
         Command::Promqltest(args) => promqltest(args).await,
+        Command::Suite(args) => run_suite(args).await,
+        Command::Live(args) => run_live(args).await,
+        Command::Sample => compat_tests::sample::write(&suite::own_root()).map(|()| true),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
@@ -155,4 +217,121 @@ async fn promqltest(args: Promqltest) -> Result<bool> {
         all.push(report);
     }
     Ok(finish(&all))
+}
+
+async fn run_suite(args: Suite) -> Result<bool> {
+    let client = Client::new();
+    let mut skipped = Vec::new();
+    let path = suite::expected_path();
+    let mut expected = suite::read_expected(&path)?;
+    println!("own cases");
+    let own = suite::root(
+        &client,
+        &suite::own_root(),
+        &args.only,
+        args.show,
+        &mut skipped,
+    )
+    .await?;
+    let mut good = skipped.is_empty();
+    let shared = match args.root.or_else(paths::conformance) {
+        Some(root) => {
+            println!("recordings of {}", root.display());
+            Some(suite::root(&client, &root, &args.only, args.show, &mut skipped).await?)
+        }
+        None => {
+            println!("skipped: no recordings");
+            None
+        }
+    };
+    for name in &skipped {
+        println!("skipped: {name}, which is there");
+        good = false;
+    }
+    let all: Vec<Report> = own.iter().chain(shared.iter().flatten()).cloned().collect();
+    finish(&all);
+    if !args.only.is_empty() {
+        return Ok(good);
+    }
+    if args.update {
+        expected.own = suite::updated(&own, &expected.own);
+        if let Some(shared) = &shared {
+            expected.shared = suite::updated(shared, &expected.shared);
+        }
+        suite::write_expected(&path, &expected)?;
+        println!("wrote {}", path.display());
+        return Ok(good);
+    }
+    let mut both = vec![suite::judge(&own, &expected.own)];
+    both.extend(shared.map(|shared| suite::judge(&shared, &expected.shared)));
+    for (fallen, risen) in both {
+        for line in risen {
+            println!("rose: {line}; `suite --update` notes it");
+        }
+        for line in fallen {
+            println!("FELL: {line}");
+            good = false;
+        }
+    }
+    Ok(good)
+}
+
+async fn run_live(args: Live) -> Result<bool> {
+    let mut ours = Urls::single(&args.ours);
+    for pair in &args.listener {
+        let (name, url) = pair.split_once('=').unwrap_or((pair, ""));
+        ours.set(name, url)?;
+    }
+    let signals = [
+        ("metrics", args.prometheus.as_deref()),
+        ("logs", args.loki.as_deref()),
+        ("traces", args.jaeger.as_deref()),
+    ];
+    let own = args.paths.is_empty();
+    let mut all = Vec::new();
+    for (signal, url) in signals {
+        let Some(url) = url else { continue };
+        let mut theirs = Urls::single(url);
+        if signal == "traces" {
+            let host = url.rsplit_once(':').map_or(url, |(host, _)| host);
+            theirs.otlp_http = args.jaeger_otlp.clone().unwrap_or(format!("{host}:4318"));
+        }
+        let folder = suite::own_root().join(signal);
+        let (dataset, cases, move_from) = if own {
+            (
+                Some(folder.join("dataset.jsonl")),
+                vec![folder.join("cases.jsonl")],
+                Some(sample::T0),
+            )
+        } else {
+            let mut cases = absolute(&args.paths)?;
+            cases.retain(|p| kind_of_file(p).is_ok_and(|k| signal_of(k) == signal));
+            (args.dataset.clone(), cases, args.move_from)
+        };
+        let dataset = dataset.filter(|_| !args.no_feed);
+        let comparison = Comparison {
+            dataset,
+            cases,
+            move_from,
+        };
+        let reports = comparison
+            .run(&Client::new(), &ours, &theirs, &args.show.selection())
+            .await?;
+        reports.iter().for_each(|r| r.print(args.show.show));
+        all.extend(reports);
+    }
+    anyhow::ensure!(
+        !all.is_empty(),
+        "give --prometheus, --loki or --jaeger, and cases for it"
+    );
+    Ok(finish(&all))
+}
+
+/// The signal that a kind of cases asks for, as the folders of the own data are called.
+fn signal_of(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Metrics | Kind::Write | Kind::Live => "metrics",
+        Kind::Logs | Kind::Promtail => "logs",
+        Kind::Traces | Kind::Adjusted | Kind::Clients => "traces",
+    }
 }

@@ -15,7 +15,7 @@ use crate::case::{self, Case};
 use crate::compare::{Answer, difference, expected};
 use crate::http::Client;
 
-pub use group::{Group, Kind, groups_of};
+pub use group::{Group, Kind, base_of, groups_of, kind_of_file};
 pub use target::Target;
 
 /// How a file went.

@@ -87,10 +87,10 @@ pub fn groups_of(datasets: &[PathBuf], files: &[PathBuf]) -> Result<Vec<Group>> 
         let kind = match special(path) {
             Some(kind) => kind,
             None => match fed.as_slice() {
-                [] => guess(path)?,
+                [] => kind_of_file(path)?,
                 [(signal, _)] => kind_of(*signal),
                 // One server holds several signals; any of the kinds will do.
-                [..] => guess(path)?,
+                [..] => kind_of_file(path)?,
             },
         };
         let group = match groups.iter_mut().find(|g| g.kind == kind) {
@@ -130,7 +130,11 @@ fn kind_of(signal: Signal) -> Kind {
     }
 }
 
-fn guess(path: &Path) -> Result<Kind> {
+/// The kind of a file that has no dataset beside it, told by its first case.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn kind_of_file(path: &Path) -> Result<Kind> {
     if path.extension().is_some_and(|e| e == "json") {
         return Ok(Kind::Traces);
     }
@@ -149,7 +153,8 @@ fn guess(path: &Path) -> Result<Kind> {
 }
 
 /// The listener that a case goes to; empty where the server has none.
-pub(super) fn base_of<'a>(path: &Path, kind: Kind, case: &Case, urls: &'a Urls) -> &'a str {
+#[must_use]
+pub fn base_of<'a>(path: &Path, kind: Kind, case: &Case, urls: &'a Urls) -> &'a str {
     match path.file_name().and_then(|n| n.to_str()).unwrap_or("") {
         "otlp_http.jsonl" => return &urls.otlp_http,
         "zipkin_http.jsonl" => return &urls.zipkin,
