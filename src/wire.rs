@@ -1,6 +1,3 @@
 //! Wire formats: protobuf messages, borrowing decoders, Thrift. They know bytes and nothing else.
 
-pub(crate) mod otlp;
-pub mod protobuf;
-pub mod remote_write;
-pub mod remote_write2;
+pub mod otlp;
