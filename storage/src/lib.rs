@@ -11,6 +11,8 @@
 //! Knows nothing of HTTP, protocols or query languages: what a log record means is told by the
 //! [`RecordDecoder`] that the program hands to [`Storage::open`].
 
+#[doc(hidden)]
+pub mod bench;
 mod block;
 mod budget;
 mod clock;
