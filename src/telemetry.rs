@@ -60,6 +60,11 @@ impl Telemetry {
         }
     }
 
+    /// Counts samples that were taken through any door.
+    pub fn samples_taken(&self, n: usize) {
+        self.samples_in.fetch_add(n as u64, Ordering::Relaxed);
+    }
+
     /// Notes how a read of the configuration went.
     pub fn config_reloaded(&self, ok: bool) {
         self.reload_failed.store(!ok, Ordering::Relaxed);

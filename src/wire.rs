@@ -1,3 +1,6 @@
 //! Wire formats: protobuf messages, borrowing decoders, Thrift. They know bytes and nothing else.
 
-pub mod otlp;
+pub(crate) mod otlp;
+pub mod protobuf;
+pub mod remote_write;
+pub mod remote_write2;

@@ -1,6 +1,17 @@
 //! The table of functions: name, arguments, result. The parser checks calls against it, the evaluator keys its
 //! implementations by [`Func`].
 
+pub(crate) mod changes;
+pub(crate) mod classic;
+pub(crate) mod extended;
+pub(crate) mod math;
+pub(crate) mod over_time;
+pub(crate) mod range;
+pub(crate) mod rate;
+pub(crate) mod time;
+pub(crate) mod trend;
+pub(crate) mod window;
+
 use crate::ast::ValueType::{self, Matrix, Scalar, String, Vector};
 
 /// What a function takes and returns.

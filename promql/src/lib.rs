@@ -11,10 +11,26 @@ pub mod error;
 pub mod functions;
 pub mod lexer;
 pub mod parser;
+pub mod plan;
 pub mod printer;
+pub mod vector;
 
+mod annotation;
 mod check;
+mod eval;
+mod histogram;
+mod kahan;
+mod number;
+mod source;
 
+pub use annotation::{Annotations, HistogramOperation, Note};
 pub use ast::Expr;
 pub use error::ParseError;
+pub use histogram::{Bucket, Combined, FloatHistogram, Hist, IncompatibleBuckets};
+pub use kahan::Number;
 pub use parser::{ParseOptions, parse, parse_selector};
+pub use plan::{
+    Answer, EvalError, EvalOptions, Interrupt, MatrixSeries, Plan, PlannedSelect, Stats, Stop,
+    Value, VectorSample,
+};
+pub use source::{Source, evaluate};

@@ -5,10 +5,9 @@
 use storage::model::Record;
 use storage::{RecordDecoder, RecordSink, SignalKind};
 
-/// A snappy block with a remote-write 1.0 request, as received.
+/// A snappy block with a remote-write 1.0 request, as received (flags 0), or written by ourselves in
+/// that form with start timestamps (flags 1).
 pub const REMOTE_WRITE_1: u8 = 1;
-/// A snappy block with a remote-write 2.0 request, as received.
-pub const REMOTE_WRITE_2: u8 = 2;
 /// A snappy block with a Loki push request (protobuf), as received or re-encoded from JSON or OTLP.
 pub const LOKI_PUSH: u8 = 16;
 /// An OTLP trace export request (protobuf), as received or re-encoded from another format.
@@ -25,8 +24,11 @@ impl RecordDecoder for Decoder {
         &self,
         _signal: SignalKind,
         record: Record<'_>,
-        _sink: &mut dyn RecordSink,
+        sink: &mut dyn RecordSink,
     ) -> Result<(), String> {
-        Err(format!("record of unknown kind {}", record.kind))
+        match record.kind {
+            REMOTE_WRITE_1 => super::remote_write::replay(record, sink),
+            kind => Err(format!("record of unknown kind {kind}")),
+        }
     }
 }

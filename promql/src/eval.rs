@@ -1,0 +1,510 @@
+//! Evaluation of what the pipelines have left to do: node by node, each for all steps at once.
+
+mod histograms;
+mod info;
+mod labels;
+mod leaves;
+mod order;
+
+use std::sync::Arc;
+
+use hashbrown::HashSet;
+use storage::model::Labels;
+
+use crate::annotation::{Annotations, Note};
+use crate::ast::ValueType;
+use crate::plan::node::{Kind, Node, Selection};
+use crate::plan::pipeline::stage::{Stage, Steps};
+use crate::plan::pipeline::{Pipeline, Scratch};
+use crate::plan::{
+    Answer, Budget, EvalError, EvalOptions, MatrixSeries, Plan, Value, VectorSample,
+};
+use crate::vector::aggregate::Aggregation;
+use crate::vector::matching::{self, NameRule, Output, SAME_LABELS};
+use crate::vector::{Grid, Grouping, Sample, StepSeries, is_present, select, without_metric};
+
+/// The value of a node.
+enum Outcome {
+    Scalar(Steps),
+    Vector(Vec<StepSeries>),
+    Matrix(Vec<MatrixSeries>),
+    Text(String),
+}
+
+/// Computes the answer of a plan whose series have all been pushed.
+pub(crate) fn finish(plan: Plan) -> Result<Answer, EvalError> {
+    let Plan {
+        root,
+        root_type,
+        options,
+        grid,
+        pipelines,
+        annotations,
+        budget,
+        ..
+    } = plan;
+    let mut evaluator = Evaluator {
+        options: &options,
+        pipelines: pipelines.into_iter().map(Some).collect(),
+        annotations,
+        budget,
+        scratch: Scratch::default(),
+    };
+    let mut outcome = evaluator.node(root)?;
+    if options.delayed_name_removal {
+        outcome = clean_names(outcome)?;
+    }
+    let value = answer(outcome, root_type, &grid, options.is_instant());
+    Ok(Answer {
+        value,
+        annotations: evaluator.annotations,
+        stats: evaluator.budget.finish(&grid),
+    })
+}
+
+struct Evaluator<'a> {
+    options: &'a EvalOptions,
+    /// Each is used once.
+    pipelines: Vec<Option<Pipeline>>,
+    annotations: Annotations,
+    budget: Budget,
+    scratch: Scratch,
+}
+
+impl Evaluator<'_> {
+    fn node(&mut self, node: Node) -> Result<Outcome, EvalError> {
+        self.options.interrupt.check()?;
+        let grid = node.grid;
+        let vector = match node.kind {
+            Kind::Nothing => Vec::new(),
+            Kind::Scalar(steps) => return Ok(Outcome::Scalar(steps)),
+            Kind::Text(text) => return Ok(Outcome::Text(text)),
+            Kind::ScalarOf(child) => {
+                let vector = self.vector(*child)?;
+                let steps = (0..grid.steps).map(|step| only_float(&vector, step));
+                return Ok(Outcome::Scalar(Steps::Each(steps.collect())));
+            }
+            Kind::ScalarNegate(child) => {
+                return Ok(Outcome::Scalar(self.scalar(*child)?.map(|v| -v)));
+            }
+            Kind::ScalarBinary(op, left, right) => {
+                let (left, right) = (self.scalar(*left)?, self.scalar(*right)?);
+                return Ok(Outcome::Scalar(left.zip(&right, |a, b| op.apply(a, b))));
+            }
+            Kind::RawMatrix(id) => return Ok(Outcome::Matrix(self.raw(id))),
+            Kind::SubqueryMatrix(child) => {
+                let grid = child.grid;
+                let vector = self.vector(*child)?;
+                return Ok(Outcome::Matrix(matrix(vector, &grid)));
+            }
+            Kind::Replicate(child) => return self.replicate(*child, grid.steps),
+            Kind::VectorOf(child) => {
+                let scalar = self.scalar(*child)?;
+                let mut series = StepSeries::absent(Labels::empty(), grid.steps);
+                for (step, value) in series.values.iter_mut().enumerate() {
+                    *value = scalar.get(step);
+                }
+                vec![series]
+            }
+            Kind::Series(id) => self.series(id)?,
+            Kind::Map {
+                op,
+                scalars,
+                child,
+                position,
+            } => {
+                let vector = self.vector(*child)?;
+                let scalars = scalars.into_iter().map(|s| self.scalar(s));
+                let stage = Stage {
+                    op,
+                    scalars: scalars.collect::<Result<_, _>>()?,
+                    position,
+                };
+                let (options, annotations) = (self.options, &mut self.annotations);
+                let apply = |s| stage.apply(s, &grid, options, annotations);
+                let out = vector.into_iter().filter_map(apply).collect();
+                self.unite(out, grid.steps)?
+            }
+            Kind::HeldRange { pipeline, params } => self.held_range(pipeline, params, grid)?,
+            Kind::SubqueryRange {
+                leaf,
+                params,
+                child,
+            } => self.subquery_range(&leaf, params, *child, grid)?,
+            Kind::Absent { child, labels } => self.absent(*child, labels, grid)?,
+            Kind::Reduce {
+                op,
+                grouping,
+                child,
+                position,
+            } => {
+                let mut groups = Aggregation::new(op, grouping, grid.steps, position);
+                for series in self.vector(*child)? {
+                    groups.push(&series);
+                }
+                self.reduced(groups)
+            }
+            Kind::Select {
+                op,
+                grouping,
+                param,
+                child,
+                position,
+                param_position,
+            } => {
+                let param = self.scalar(*param)?;
+                let vector = self.vector(*child)?;
+                self.select(
+                    &op,
+                    &grouping,
+                    &param,
+                    &vector,
+                    grid,
+                    position,
+                    param_position,
+                )?
+            }
+            Kind::CountValues {
+                label,
+                names,
+                without,
+                child,
+            } => {
+                let vector = self.vector(*child)?;
+                select::count_values(&label, &vector, &names, without, grid.steps)
+                    .map_err(EvalError::Execution)?
+            }
+            Kind::Binary {
+                op,
+                bool_modifier,
+                matching,
+                left,
+                right,
+                position,
+            } => {
+                let (left, right) = (self.vector(*left)?, self.vector(*right)?);
+                let names = self.names();
+                let annotations = &mut self.annotations;
+                let operation = matching::Operation {
+                    op,
+                    bool_modifier,
+                    names,
+                    steps: grid.steps,
+                };
+                matching::combine(&operation, &left, &right, &matching, &mut |note| {
+                    annotations.add(&note, position);
+                })
+                .map_err(EvalError::Execution)?
+            }
+            Kind::Set {
+                op,
+                matching,
+                left,
+                right,
+            } => {
+                let (left, right) = (self.vector(*left)?, self.vector(*right)?);
+                matching::combine_sets(op, left, right, &matching, self.names(), grid.steps)
+                    .map_err(EvalError::Execution)?
+            }
+            Kind::HistogramQuantile {
+                quantiles,
+                label,
+                child,
+                position,
+            } => self.histogram_quantile(quantiles, label, *child, grid, position)?,
+            Kind::HistogramFraction {
+                lower,
+                upper,
+                child,
+                position,
+            } => self.histogram_fraction(*lower, *upper, *child, grid, position)?,
+            Kind::LabelReplace {
+                child,
+                target,
+                replacement,
+                source,
+                pattern,
+            } => {
+                let vector = self.vector(*child)?;
+                let out = labels::replace(vector, &target, &replacement, &source, &pattern);
+                labels::merge_twins(out, grid.steps)?
+            }
+            Kind::LabelJoin {
+                child,
+                target,
+                separator,
+                sources,
+            } => {
+                let vector = self.vector(*child)?;
+                let out = labels::join(vector, &target, &separator, &sources);
+                labels::merge_twins(out, grid.steps)?
+            }
+            Kind::Sort {
+                child,
+                descending,
+                position,
+                by,
+            } => {
+                let mut vector = self.vector(*child)?;
+                if grid.steps > 1 {
+                    self.annotations.add(&Note::SortInRangeQuery, position);
+                    if by.is_none() {
+                        labels::drop_histograms(&mut vector);
+                    }
+                    vector
+                } else {
+                    match by {
+                        Some(by) => order::sort_by_label(&mut vector, &by, descending),
+                        None => select::sort_by_value(&mut vector, descending),
+                    }
+                    vector
+                }
+            }
+            Kind::Info {
+                child,
+                info,
+                names,
+                data,
+            } => self.info(*child, info, &names, &data, grid)?,
+        };
+        self.budget.note(0)?;
+        Ok(Outcome::Vector(vector))
+    }
+
+    fn vector(&mut self, node: Node) -> Result<Vec<StepSeries>, EvalError> {
+        let steps = node.grid.steps;
+        match self.node(node)? {
+            Outcome::Vector(vector) => Ok(vector),
+            Outcome::Scalar(scalar) => {
+                let mut series = StepSeries::absent(Labels::empty(), steps);
+                for (step, value) in series.values.iter_mut().enumerate() {
+                    *value = scalar.get(step);
+                }
+                Ok(vec![series])
+            }
+            Outcome::Matrix(_) | Outcome::Text(_) => Ok(Vec::new()),
+        }
+    }
+
+    fn scalar(&mut self, node: Node) -> Result<Steps, EvalError> {
+        match self.node(node)? {
+            Outcome::Scalar(steps) => Ok(steps),
+            _ => Ok(Steps::Const(f64::NAN)),
+        }
+    }
+
+    const fn names(&self) -> NameRule {
+        NameRule {
+            delayed: self.options.delayed_name_removal,
+        }
+    }
+
+    fn replicate(&mut self, child: Node, steps: usize) -> Result<Outcome, EvalError> {
+        let outcome = self.node(child)?;
+        if let Outcome::Scalar(scalar) = outcome {
+            return Ok(Outcome::Scalar(Steps::Const(scalar.get(0))));
+        }
+        let Outcome::Vector(mut vector) = outcome else {
+            return Ok(outcome);
+        };
+        vector.retain(|s| !s.is_empty());
+        self.budget.hold(vector.len() * steps.saturating_sub(1))?;
+        for series in &mut vector {
+            let value = series.values[0];
+            series.values.resize(steps, value);
+            if let Some(h) = series.histograms.first().cloned() {
+                series.histograms.resize(steps, h);
+            }
+        }
+        Ok(Outcome::Vector(vector))
+    }
+
+    /// Series of one label set become one where their steps allow it.
+    fn unite(&self, vector: Vec<StepSeries>, steps: usize) -> Result<Vec<StepSeries>, EvalError> {
+        if self.options.delayed_name_removal || !has_twins(&vector) {
+            return Ok(vector);
+        }
+        let mut out = Output::new(steps, false);
+        for series in vector {
+            out.put_all(series).map_err(EvalError::Execution)?;
+        }
+        Ok(out.finish())
+    }
+
+    fn reduced(&mut self, groups: Aggregation) -> Vec<StepSeries> {
+        let (series, annotations) = groups.finish();
+        self.annotations.merge(annotations);
+        series
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the parts of a node")]
+    fn select(
+        &mut self,
+        op: &Selection,
+        grouping: &Grouping,
+        param: &Steps,
+        vector: &[StepSeries],
+        grid: Grid,
+        position: usize,
+        param_position: usize,
+    ) -> Result<Vec<StepSeries>, EvalError> {
+        let (mut low, mut high, mut nan) = (f64::INFINITY, f64::NEG_INFINITY, false);
+        for value in (0..grid.steps).map(|step| param.get(step)) {
+            nan |= value.is_nan();
+            low = low.min(value);
+            high = high.max(value);
+        }
+        let refused = |message: String| Err(EvalError::Execution(message));
+        match op {
+            Selection::Quantile => {
+                let bad = [(nan, f64::NAN), (high > 1.0, high), (low < 0.0, low)];
+                for (_, q) in bad.iter().filter(|(is_bad, _)| *is_bad) {
+                    self.annotations
+                        .add(&Note::InvalidQuantile(*q), param_position);
+                }
+            }
+            Selection::Pick(select::Pick::LimitRatio) => {
+                if low == 0.0 && high == 0.0 {
+                    return Ok(Vec::new());
+                }
+                if nan {
+                    return refused("Ratio value is NaN".to_owned());
+                }
+                for (is_bad, got, capped) in [(high > 1.0, high, 1.0), (low < -1.0, low, -1.0)] {
+                    if is_bad {
+                        let note = Note::InvalidRatio { got, capped };
+                        self.annotations.add(&note, param_position);
+                    }
+                }
+            }
+            Selection::Pick(_) => {
+                if !nan && high < 1.0 {
+                    return Ok(Vec::new());
+                }
+                if nan {
+                    return refused("Parameter value is NaN".to_owned());
+                }
+                let show = crate::number::format_g;
+                if low <= i64::MIN as f64 {
+                    return refused(format!("Scalar value {} underflows int64", show(low)));
+                }
+                if high >= i64::MAX as f64 {
+                    return refused(format!("Scalar value {} overflows int64", show(high)));
+                }
+            }
+        }
+        let annotations = &mut self.annotations;
+        let mut remark = |note: Note<'static>| annotations.add(&note, position);
+        let at = |step| param.get(step);
+        Ok(match op {
+            Selection::Quantile => select::quantile(&at, vector, grouping, grid.steps, &mut remark),
+            Selection::Pick(pick) => {
+                select::pick(*pick, &at, vector, grouping, grid.steps, &mut remark)
+            }
+        })
+    }
+}
+
+/// The only float of a step; NaN where there is none or several.
+fn only_float(vector: &[StepSeries], step: usize) -> f64 {
+    let mut floats = vector
+        .iter()
+        .filter(|s| s.has(step) && s.histogram(step).is_none())
+        .map(|s| s.values[step]);
+    match (floats.next(), floats.next()) {
+        (Some(v), None) => v,
+        _ => f64::NAN,
+    }
+}
+
+/// Whether a label set comes twice.
+fn has_twins(vector: &[StepSeries]) -> bool {
+    let mut seen = HashSet::with_capacity(vector.len());
+    vector.len() > 1 && !vector.iter().all(|s| seen.insert(&s.labels))
+}
+
+/// Drops the names that were to be dropped.
+fn clean_names(outcome: Outcome) -> Result<Outcome, EvalError> {
+    match outcome {
+        Outcome::Vector(mut vector) => {
+            let steps = vector.first().map_or(0, |s| s.values.len());
+            for series in vector.iter_mut().filter(|s| s.drop_name) {
+                series.labels = without_metric(&series.labels);
+            }
+            Ok(Outcome::Vector(labels::merge_twins(vector, steps)?))
+        }
+        other => Ok(other),
+    }
+}
+
+fn matrix(vector: Vec<StepSeries>, grid: &Grid) -> Vec<MatrixSeries> {
+    let convert = |series: StepSeries| {
+        let mut out = MatrixSeries {
+            labels: series.labels,
+            ..MatrixSeries::default()
+        };
+        for (step, value) in series.values.iter().enumerate() {
+            match series.histograms.get(step).and_then(Option::as_ref) {
+                Some(h) => out.histograms.push((grid.at(step), Arc::clone(h))),
+                None if is_present(*value) => out.floats.push((grid.at(step), *value)),
+                None => {}
+            }
+        }
+        out
+    };
+    vector
+        .into_iter()
+        .filter(|s| !s.is_empty())
+        .map(convert)
+        .collect()
+}
+
+fn answer(outcome: Outcome, root_type: ValueType, grid: &Grid, instant: bool) -> Value {
+    let t_ms = grid.start_ms;
+    let mut series = match outcome {
+        Outcome::Text(text) => return Value::String(t_ms, text),
+        Outcome::Scalar(steps) if instant => return Value::Scalar(t_ms, steps.get(0)),
+        Outcome::Scalar(steps) => {
+            let floats = (0..grid.steps).map(|i| (grid.at(i), steps.get(i)));
+            vec![MatrixSeries {
+                floats: floats.collect(),
+                ..MatrixSeries::default()
+            }]
+        }
+        Outcome::Vector(vector) if instant && root_type == ValueType::Vector => {
+            let sample = |s: StepSeries| -> Option<VectorSample> {
+                let sample = s.get(0)?;
+                Some(VectorSample {
+                    labels: s.labels,
+                    t_ms,
+                    sample,
+                })
+            };
+            return Value::Vector(vector.into_iter().filter_map(sample).collect());
+        }
+        Outcome::Vector(vector) => matrix(vector, grid),
+        Outcome::Matrix(series) => series,
+    };
+    series.sort_by(|a, b| a.labels.cmp(&b.labels));
+    Value::Matrix(series)
+}
+
+/// The error of two samples with one label set.
+fn same_labels() -> EvalError {
+    EvalError::Execution(SAME_LABELS.to_owned())
+}
+
+/// A float at each step where `f` gives one.
+fn floats_where(
+    labels: Labels,
+    steps: usize,
+    mut f: impl FnMut(usize) -> Option<f64>,
+) -> StepSeries {
+    let mut series = StepSeries::absent(labels, steps);
+    for step in 0..steps {
+        if let Some(v) = f(step) {
+            series.set(step, Sample::Float(v));
+        }
+    }
+    series
+}

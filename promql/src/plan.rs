@@ -1,0 +1,370 @@
+//! A query being answered: what it needs to read, and what has been computed from it so far.
+//!
+//! ```text
+//!  Expr ── compile ──► nodes over grids of steps        selects() ──► the caller reads series
+//!                        │ leaves are pipelines               │
+//!                        ▼                                    ▼
+//!      pipeline: decode ─► window or lookback ─► stages ─► sink   ◄── push(id, batch)
+//!                        │                         (series, or groups of an aggregation)
+//!                        ▼
+//!      finish(): evaluate the nodes above the sinks ──► Answer
+//! ```
+//!
+//! Samples are dropped as soon as a series has gone through its pipelines; only step vectors stay.
+
+pub(crate) mod compile;
+pub(crate) mod node;
+pub(crate) mod pipeline;
+
+use std::fmt;
+use std::sync::Arc;
+
+use storage::model::{Labels, SampleBuf};
+use storage::read::{ReadError, SeriesBatch, SeriesSelect};
+
+use crate::annotation::Annotations;
+use crate::ast::{Expr, ValueType};
+use crate::histogram::FloatHistogram;
+use crate::vector::{Grid, Sample};
+use node::Node;
+use pipeline::{Pipeline, Scratch};
+
+/// Why an evaluation is to stop before it is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// Nobody waits for the answer any more.
+    Canceled,
+    /// It has taken too long.
+    TimedOut,
+}
+
+/// Asked regularly whether the evaluation is to stop; must be quick.
+#[derive(Clone)]
+pub struct Interrupt(Arc<dyn Fn() -> Option<Stop> + Send + Sync>);
+
+impl Interrupt {
+    /// From a question.
+    pub fn new(question: impl Fn() -> Option<Stop> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(question))
+    }
+
+    pub(crate) fn check(&self) -> Result<(), EvalError> {
+        match (self.0)() {
+            None => Ok(()),
+            Some(Stop::Canceled) => Err(EvalError::Canceled),
+            Some(Stop::TimedOut) => Err(EvalError::TimedOut),
+        }
+    }
+}
+
+impl Default for Interrupt {
+    /// Never stops.
+    fn default() -> Self {
+        Self::new(|| None)
+    }
+}
+
+impl fmt::Debug for Interrupt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Interrupt")
+    }
+}
+
+/// When and how an expression is evaluated.
+#[derive(Clone, Debug)]
+pub struct EvalOptions {
+    /// First step in milliseconds.
+    pub start_ms: i64,
+    /// Last moment in milliseconds, in where a step falls on it.
+    pub end_ms: i64,
+    /// Distance of the steps in milliseconds; 0 for an instant query, whose start is its end.
+    pub step_ms: i64,
+    /// How far back an instant selector looks.
+    pub lookback_ms: i64,
+    /// Step of a subquery that names none.
+    pub subquery_step_ms: i64,
+    /// Samples that may be held at once.
+    pub max_samples: usize,
+    /// Names of metrics are dropped at the end rather than by each operator.
+    pub delayed_name_removal: bool,
+    /// Start timestamps tell counter resets.
+    pub use_start_timestamps: bool,
+    /// `__type__` rather than the name's ending tells whether a metric is a counter.
+    pub type_and_unit_labels: bool,
+    /// Ranges and lookback have their start in, as Prometheus 2 had it.
+    pub closed_ranges: bool,
+    /// Asked whether to stop.
+    pub interrupt: Interrupt,
+}
+
+impl EvalOptions {
+    /// An instant query with the upstream's defaults.
+    #[must_use]
+    pub fn instant(t_ms: i64) -> Self {
+        Self {
+            start_ms: t_ms,
+            end_ms: t_ms,
+            step_ms: 0,
+            lookback_ms: 300_000,
+            subquery_step_ms: 60_000,
+            max_samples: 50_000_000,
+            delayed_name_removal: false,
+            use_start_timestamps: false,
+            type_and_unit_labels: false,
+            closed_ranges: false,
+            interrupt: Interrupt::default(),
+        }
+    }
+
+    /// A range query with the upstream's defaults.
+    #[must_use]
+    pub fn range(start_ms: i64, end_ms: i64, step_ms: i64) -> Self {
+        Self {
+            end_ms,
+            step_ms,
+            ..Self::instant(start_ms)
+        }
+    }
+
+    /// Whether one moment is asked about.
+    #[must_use]
+    pub const fn is_instant(&self) -> bool {
+        self.step_ms == 0 && self.start_ms == self.end_ms
+    }
+}
+
+/// Why there is no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EvalError {
+    /// The query cannot be evaluated at all, whatever the data.
+    #[error("{0}")]
+    BadQuery(String),
+    /// The data does not allow what the query asks.
+    #[error("{0}")]
+    Execution(String),
+    /// More samples than [`EvalOptions::max_samples`].
+    #[error("query processing would load too many samples into memory in query execution")]
+    TooManySamples,
+    /// [`Stop::Canceled`].
+    #[error("query was canceled in expression evaluation")]
+    Canceled,
+    /// [`Stop::TimedOut`].
+    #[error("query timed out in expression evaluation")]
+    TimedOut,
+    /// Stored bytes are corrupt.
+    #[error("expanding series: {0}")]
+    Read(#[from] ReadError),
+}
+
+/// A selection that the caller is to read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PlannedSelect {
+    /// Its number, for [`Plan::push`].
+    pub id: usize,
+    /// What to read.
+    pub select: SeriesSelect,
+}
+
+/// Work done for an answer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Samples looked at, each as often as a step looked at it.
+    pub total_samples: u64,
+    /// The same for each step.
+    pub samples_per_step: Vec<(i64, u64)>,
+    /// Most samples held at once.
+    pub peak_samples: usize,
+}
+
+/// One series of an instant vector.
+#[derive(Clone, Debug, PartialEq)]
+pub struct VectorSample {
+    /// Its labels.
+    pub labels: Labels,
+    /// Time of the evaluation in milliseconds.
+    pub t_ms: i64,
+    /// Its value.
+    pub sample: Sample,
+}
+
+/// One series of a matrix. Floats and histograms come apart, each ascending in time.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct MatrixSeries {
+    /// Its labels.
+    pub labels: Labels,
+    /// Times in milliseconds and values.
+    pub floats: Vec<(i64, f64)>,
+    /// Times in milliseconds and values.
+    pub histograms: Vec<(i64, Arc<FloatHistogram>)>,
+}
+
+/// The result of an expression.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    /// A number at a time in milliseconds.
+    Scalar(i64, f64),
+    /// A text at a time in milliseconds.
+    String(i64, String),
+    /// An instant vector, each label set once. In order for `sort` and `topk`.
+    Vector(Vec<VectorSample>),
+    /// A range vector or the result of a range query, ordered by labels, each label set once.
+    Matrix(Vec<MatrixSeries>),
+}
+
+/// What a query answers.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The result.
+    pub value: Value,
+    /// Warnings and infos.
+    pub annotations: Annotations,
+    /// Work done.
+    pub stats: Stats,
+}
+
+/// A query being answered.
+pub struct Plan {
+    pub(crate) root: Node,
+    pub(crate) root_type: ValueType,
+    pub(crate) options: EvalOptions,
+    pub(crate) grid: Grid,
+    pub(crate) selects: Vec<PlannedSelect>,
+    pub(crate) pipelines: Vec<Pipeline>,
+    pub(crate) annotations: Annotations,
+    pub(crate) budget: Budget,
+    scratch: Scratch,
+}
+
+/// Samples held and looked at.
+#[derive(Debug, Default)]
+pub(crate) struct Budget {
+    max: usize,
+    held: usize,
+    pub(crate) stats: Stats,
+    /// Per step of the outermost grid.
+    per_step: Vec<u64>,
+}
+
+impl Budget {
+    /// Takes room for samples.
+    pub(crate) fn hold(&mut self, samples: usize) -> Result<(), EvalError> {
+        self.held += samples;
+        self.note(0)
+    }
+
+    /// Gives room back.
+    pub(crate) fn release(&mut self, samples: usize) {
+        self.held = self.held.saturating_sub(samples);
+    }
+
+    /// Checks that there is room for samples that are held for a moment.
+    pub(crate) fn note(&mut self, samples: usize) -> Result<(), EvalError> {
+        let peak = self.held + samples;
+        self.stats.peak_samples = self.stats.peak_samples.max(peak);
+        if peak > self.max {
+            return Err(EvalError::TooManySamples);
+        }
+        Ok(())
+    }
+
+    /// Counts samples that a step looked at; `steps` is the size of that step's grid.
+    pub(crate) fn looked_at(&mut self, step: usize, steps: usize, samples: usize) {
+        if steps == self.per_step.len() {
+            self.per_step[step] += samples as u64;
+        } else if let Some(last) = self.per_step.last_mut() {
+            *last += samples as u64;
+        }
+    }
+}
+
+impl Plan {
+    /// Prepares an evaluation. `expr` is what the parser returned.
+    ///
+    /// # Errors
+    /// [`EvalError::BadQuery`] where a duration expression has no usable value, or a range query asks for a text or a range;
+    /// [`EvalError::Execution`] for what the upstream finds out before it looks at data.
+    pub fn new(expr: Expr, options: EvalOptions) -> Result<Self, EvalError> {
+        compile::plan(expr, options)
+    }
+
+    /// What is to be read, each selection once.
+    #[must_use]
+    pub fn selects(&self) -> &[PlannedSelect] {
+        &self.selects
+    }
+
+    /// Takes some series of a selection: computes all that can be computed from them alone.
+    ///
+    /// # Errors
+    /// Any; the evaluation is over then.
+    pub fn push(&mut self, id: usize, batch: SeriesBatch) -> Result<(), EvalError> {
+        let Self {
+            pipelines,
+            scratch,
+            annotations,
+            budget,
+            options,
+            ..
+        } = self;
+        let mut buf = SampleBuf::default();
+        let mut users: Vec<&mut Pipeline> =
+            pipelines.iter_mut().filter(|p| p.select == id).collect();
+        for series in batch {
+            options.interrupt.check()?;
+            buf.clear();
+            series.samples(&mut buf)?;
+            if buf.is_empty() {
+                continue;
+            }
+            scratch.load(&buf);
+            for pipeline in &mut users {
+                pipeline.push(series.labels(), scratch, options, annotations, budget)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Computes the rest. All batches of all selections have been pushed.
+    ///
+    /// # Errors
+    /// Any.
+    pub fn finish(self) -> Result<Answer, EvalError> {
+        crate::eval::finish(self)
+    }
+
+    pub(crate) fn assemble(
+        root: Node,
+        root_type: ValueType,
+        options: EvalOptions,
+        grid: Grid,
+        selects: Vec<PlannedSelect>,
+        pipelines: Vec<Pipeline>,
+    ) -> Self {
+        let budget = Budget {
+            max: options.max_samples,
+            per_step: vec![0; grid.steps],
+            ..Budget::default()
+        };
+        Self {
+            root,
+            root_type,
+            options,
+            grid,
+            selects,
+            pipelines,
+            annotations: Annotations::default(),
+            budget,
+            scratch: Scratch::default(),
+        }
+    }
+}
+
+impl Budget {
+    /// The figures, with the times of the steps.
+    pub(crate) fn finish(mut self, grid: &Grid) -> Stats {
+        self.stats.total_samples = self.per_step.iter().sum();
+        let steps = self.per_step.iter().enumerate();
+        self.stats.samples_per_step = steps.map(|(i, n)| (grid.at(i), *n)).collect();
+        self.stats
+    }
+}

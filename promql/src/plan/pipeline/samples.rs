@@ -1,0 +1,211 @@
+//! The samples of one series, as the leaves read them.
+
+use std::sync::Arc;
+
+use storage::model::{NO_START_MS, ResetHint, SampleBuf, is_stale};
+
+use crate::functions::window::Points;
+use crate::histogram::FloatHistogram;
+use crate::vector::{Grid, StepSeries};
+
+/// The samples of one series, in order of time; with floats and histograms apart, markers of
+/// staleness left out, where there is anything to take apart.
+#[derive(Default)]
+pub(crate) struct Scratch {
+    /// All samples, markers included.
+    pub(crate) t_ms: Vec<i64>,
+    pub(crate) values: Vec<f64>,
+    /// Empty, or one per sample.
+    pub(crate) histograms: Vec<Option<Arc<FloatHistogram>>>,
+    /// Empty, or one per sample; 0 where there is none.
+    pub(crate) start_ms: Vec<i64>,
+    /// Whether all samples are floats and none is a marker: `t_ms` and `values` serve as they are.
+    plain: bool,
+    floats: Columns<f64>,
+    histogram_points: Columns<Arc<FloatHistogram>>,
+}
+
+struct Columns<V> {
+    t_ms: Vec<i64>,
+    values: Vec<V>,
+    start_ms: Vec<i64>,
+}
+
+impl<V> Default for Columns<V> {
+    fn default() -> Self {
+        Self {
+            t_ms: Vec::new(),
+            values: Vec::new(),
+            start_ms: Vec::new(),
+        }
+    }
+}
+
+impl<V> Columns<V> {
+    fn clear(&mut self) {
+        self.t_ms.clear();
+        self.values.clear();
+        self.start_ms.clear();
+    }
+}
+
+impl Scratch {
+    /// Loads the samples of a stored series.
+    pub(crate) fn load(&mut self, buf: &SampleBuf) {
+        self.t_ms.clone_from(&buf.t_ms);
+        self.values.clone_from(&buf.values);
+        let start = |s: &i64| if *s == NO_START_MS { 0 } else { *s };
+        self.start_ms.clear();
+        self.start_ms.extend(buf.start_ms.iter().map(start));
+        self.histograms.clear();
+        if !buf.histograms.is_empty() {
+            let convert = |h: &Option<Arc<_>>| h.as_ref().map(|h| FloatHistogram::from_stored(h));
+            let mut all: Vec<_> = buf.histograms.iter().map(convert).collect();
+            settle_hints(&mut all);
+            self.histograms
+                .extend(all.into_iter().map(|h| h.map(Arc::new)));
+        }
+        self.split();
+    }
+
+    /// Loads what a subquery has evaluated to. The hints of its histograms may miss resets between its steps, so that only
+    /// gauges keep theirs.
+    pub(crate) fn load_steps(&mut self, series: &StepSeries, grid: &Grid) {
+        self.t_ms.clear();
+        self.values.clear();
+        self.histograms.clear();
+        self.start_ms.clear();
+        let with_histograms = !series.histograms.is_empty();
+        for step in (0..grid.steps).filter(|i| series.has(*i)) {
+            self.t_ms.push(grid.at(step));
+            self.values.push(series.values[step]);
+            if with_histograms {
+                let h = series.histogram(step).map(|h| {
+                    if h.reset_hint == ResetHint::Gauge || h.reset_hint == ResetHint::Unknown {
+                        return Arc::clone(h);
+                    }
+                    let mut h = h.as_ref().clone();
+                    h.reset_hint = ResetHint::Unknown;
+                    Arc::new(h)
+                });
+                self.histograms.push(h);
+            }
+        }
+        self.split();
+    }
+
+    /// Number of samples, markers included.
+    pub(crate) const fn len(&self) -> usize {
+        self.t_ms.len()
+    }
+
+    /// The floats.
+    pub(crate) fn floats(&self) -> Points<'_, f64> {
+        if self.plain {
+            Points {
+                t_ms: &self.t_ms,
+                values: &self.values,
+                start_ms: &self.start_ms,
+            }
+        } else {
+            points(&self.floats)
+        }
+    }
+
+    /// The histograms.
+    pub(crate) fn histograms(&self) -> Points<'_, Arc<FloatHistogram>> {
+        points(&self.histogram_points)
+    }
+
+    /// A copy to be loaded again.
+    pub(crate) fn to_buf(&self) -> Held {
+        Held {
+            t_ms: self.t_ms.clone(),
+            values: self.values.clone(),
+            histograms: self.histograms.clone(),
+            start_ms: self.start_ms.clone(),
+        }
+    }
+
+    /// Loads a copy.
+    pub(crate) fn load_held(&mut self, held: Held) {
+        self.t_ms = held.t_ms;
+        self.values = held.values;
+        self.histograms = held.histograms;
+        self.start_ms = held.start_ms;
+        self.split();
+    }
+
+    fn split(&mut self) {
+        self.floats.clear();
+        self.histogram_points.clear();
+        self.plain = self.histograms.is_empty() && !self.values.iter().copied().any(is_stale);
+        if self.plain {
+            return;
+        }
+        for (i, (&t, &v)) in self.t_ms.iter().zip(&self.values).enumerate() {
+            if is_stale(v) {
+                continue;
+            }
+            let start = self.start_ms.get(i).copied();
+            match self.histograms.get(i).and_then(Option::as_ref) {
+                Some(h) => {
+                    self.histogram_points.t_ms.push(t);
+                    self.histogram_points.values.push(Arc::clone(h));
+                    self.histogram_points.start_ms.extend(start);
+                }
+                None => {
+                    self.floats.t_ms.push(t);
+                    self.floats.values.push(v);
+                    self.floats.start_ms.extend(start);
+                }
+            }
+        }
+    }
+}
+
+/// The samples of a series, kept until its function's parameters are known.
+pub(crate) struct Held {
+    t_ms: Vec<i64>,
+    values: Vec<f64>,
+    histograms: Vec<Option<Arc<FloatHistogram>>>,
+    start_ms: Vec<i64>,
+}
+
+impl Held {
+    /// Number of samples.
+    pub(crate) const fn len(&self) -> usize {
+        self.t_ms.len()
+    }
+}
+
+fn points<V>(columns: &Columns<V>) -> Points<'_, V> {
+    Points {
+        t_ms: &columns.t_ms,
+        values: &columns.values,
+        start_ms: &columns.start_ms,
+    }
+}
+
+/// Gives each counter histogram that follows another one the hint that comparing the two gives, as
+/// the upstream's storage does when it takes samples in.
+fn settle_hints(all: &mut [Option<FloatHistogram>]) {
+    for i in 1..all.len() {
+        let (before, now) = all.split_at_mut(i);
+        let (Some(Some(before)), Some(Some(now))) = (before.last(), now.first_mut()) else {
+            continue;
+        };
+        let comparable = before.reset_hint != ResetHint::Gauge && !is_stale(before.sum);
+        if !comparable || is_stale(now.sum) {
+            continue;
+        }
+        if matches!(now.reset_hint, ResetHint::Unknown | ResetHint::No) {
+            now.reset_hint = ResetHint::Unknown;
+            now.reset_hint = if now.is_reset_after(before) {
+                ResetHint::Yes
+            } else {
+                ResetHint::No
+            };
+        }
+    }
+}

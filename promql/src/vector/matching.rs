@@ -1,0 +1,518 @@
+//! Operators between two vectors: which series of one side meets which of the other.
+//!
+//! Series are grouped by their match labels once; within a group, steps are gone through, because
+//! a series may stand in for another at other steps.
+
+use hashbrown::HashMap;
+use storage::model::{Labels, METRIC_NAME};
+
+use super::binary::{Operator, apply};
+use super::{ABSENT, Sample, StepSeries, is_present, without_metric};
+use crate::annotation::Note;
+
+/// How many series of one side may meet one of the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cardinality {
+    /// One each.
+    OneToOne,
+    /// Many on the left: `group_left`.
+    ManyToOne,
+    /// Many on the right: `group_right`.
+    OneToMany,
+}
+
+/// How series of two vectors pair up.
+#[derive(Clone, Debug)]
+pub struct Matching {
+    /// How many may meet how many; set operators do not look at it.
+    pub cardinality: Cardinality,
+    /// `on` rather than `ignoring`.
+    pub on: bool,
+    /// Labels of `on` or `ignoring`.
+    pub labels: Vec<String>,
+    /// Labels taken over from the "one" side.
+    pub include: Vec<String>,
+    /// Value in place of a missing left sample.
+    pub fill_left: Option<f64>,
+    /// Value in place of a missing right sample.
+    pub fill_right: Option<f64>,
+}
+
+/// A set operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names are the documentation")]
+pub enum SetOperator {
+    And,
+    Or,
+    Unless,
+}
+
+/// How names of metrics are treated.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NameRule {
+    /// Names go at the end of the evaluation rather than at each operator.
+    pub delayed: bool,
+}
+
+/// An error of matching, in the upstream's words.
+pub type MatchError = String;
+
+pub(crate) const SAME_LABELS: &str = "vector cannot contain metrics with the same labelset";
+
+impl Matching {
+    /// The labels that must agree.
+    fn key(&self, labels: &Labels) -> Labels {
+        let listed = |name: &str| self.labels.iter().any(|l| l == name);
+        if self.on {
+            Labels::from_sorted(labels.iter().filter(|(n, _)| listed(n)))
+        } else {
+            Labels::from_sorted(
+                labels
+                    .iter()
+                    .filter(|(n, _)| *n != METRIC_NAME && !listed(n)),
+            )
+        }
+    }
+
+    /// Labels of a result.
+    fn result(&self, many: &Labels, one: &Labels, drop_metric: bool) -> Labels {
+        let mut labels = if drop_metric {
+            without_metric(many)
+        } else {
+            many.clone()
+        };
+        if self.cardinality == Cardinality::OneToOne {
+            let listed = |name: &str| self.labels.iter().any(|l| l == name);
+            labels = Labels::from_sorted(labels.iter().filter(|(n, _)| listed(n) == self.on));
+        }
+        if !self.include.is_empty() {
+            let mut builder = labels.to_builder();
+            for name in &self.include {
+                builder.set(name, one.get(name).unwrap_or(""));
+            }
+            labels = builder.finish();
+        }
+        labels
+    }
+}
+
+/// Series of both sides that have the same match labels, by position.
+#[derive(Default)]
+struct MatchGroup {
+    left: Vec<usize>,
+    right: Vec<usize>,
+}
+
+fn groups(left: &[StepSeries], right: &[StepSeries], matching: &Matching) -> Vec<MatchGroup> {
+    let mut index: HashMap<Labels, usize> = HashMap::with_capacity(left.len());
+    let mut groups: Vec<MatchGroup> = Vec::with_capacity(left.len());
+    let mut group_of = |series: &StepSeries, groups: &mut Vec<MatchGroup>| {
+        *index
+            .entry(matching.key(&series.labels))
+            .or_insert_with(|| {
+                groups.push(MatchGroup::default());
+                groups.len() - 1
+            })
+    };
+    for (i, series) in left.iter().enumerate() {
+        let at = group_of(series, &mut groups);
+        groups[at].left.push(i);
+    }
+    for (i, series) in right.iter().enumerate() {
+        let at = group_of(series, &mut groups);
+        groups[at].right.push(i);
+    }
+    groups
+}
+
+/// [`combine`] for whoever has no use for remarks.
+///
+/// # Errors
+/// Where series meet that must not, in the upstream's words.
+pub fn combine_quietly(
+    operation: &Operation,
+    left: &[StepSeries],
+    right: &[StepSeries],
+    matching: &Matching,
+) -> Result<Vec<StepSeries>, MatchError> {
+    combine(operation, left, right, matching, &mut |_| {})
+}
+
+/// Result series, found by their labels.
+pub(crate) struct Output {
+    steps: usize,
+    index: HashMap<Labels, usize>,
+    series: Vec<StepSeries>,
+    allow_same_labels: bool,
+}
+
+impl Output {
+    /// No series yet. With `allow_same_labels` a second sample of one label set at one step starts
+    /// another series, to be judged later.
+    pub(crate) fn new(steps: usize, allow_same_labels: bool) -> Self {
+        Self {
+            steps,
+            index: HashMap::new(),
+            series: Vec::new(),
+            allow_same_labels,
+        }
+    }
+
+    /// Position of the series with these labels.
+    pub(crate) fn slot(&mut self, labels: Labels, drop_name: bool) -> usize {
+        let (series, steps) = (&mut self.series, self.steps);
+        *self.index.entry(labels).or_insert_with_key(|labels| {
+            let mut new = StepSeries::absent(labels.clone(), steps);
+            new.drop_name = drop_name;
+            series.push(new);
+            series.len() - 1
+        })
+    }
+
+    /// Puts a sample into a series.
+    ///
+    /// # Errors
+    /// Where that step has one.
+    pub(crate) fn put(
+        &mut self,
+        slot: usize,
+        step: usize,
+        sample: Sample,
+    ) -> Result<(), MatchError> {
+        if !self.series[slot].has(step) {
+            self.series[slot].set(step, sample);
+            return Ok(());
+        }
+        if !self.allow_same_labels {
+            return Err(SAME_LABELS.to_owned());
+        }
+        let mut twin = StepSeries::absent(self.series[slot].labels.clone(), self.steps);
+        twin.drop_name = self.series[slot].drop_name;
+        twin.set(step, sample);
+        self.series.push(twin);
+        Ok(())
+    }
+
+    /// Puts every sample of a series in.
+    pub(crate) fn put_all(&mut self, series: StepSeries) -> Result<(), MatchError> {
+        if !self.index.contains_key(&series.labels) {
+            self.index.insert(series.labels.clone(), self.series.len());
+            self.series.push(series);
+            return Ok(());
+        }
+        let slot = self.slot(series.labels.clone(), series.drop_name);
+        for step in 0..self.steps {
+            if let Some(sample) = series.get(step) {
+                self.put(slot, step, sample)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The series that have a sample.
+    pub(crate) fn finish(mut self) -> Vec<StepSeries> {
+        self.series.retain(|s| !s.is_empty());
+        self.series
+    }
+}
+
+/// An operator between two vectors.
+#[derive(Clone, Copy, Debug)]
+pub struct Operation {
+    /// The operator.
+    pub op: Operator,
+    /// A comparison answers 0 or 1 rather than filter.
+    pub bool_modifier: bool,
+    /// How names are treated.
+    pub names: NameRule,
+    /// Number of steps of both vectors.
+    pub steps: usize,
+}
+
+/// Applies an operator between two vectors, series by series.
+///
+/// # Errors
+/// Where series meet that must not, in the upstream's words.
+pub(crate) fn combine(
+    operation: &Operation,
+    left: &[StepSeries],
+    right: &[StepSeries],
+    matching: &Matching,
+    remark: &mut dyn FnMut(Note<'static>),
+) -> Result<Vec<StepSeries>, MatchError> {
+    let &Operation {
+        op,
+        bool_modifier,
+        names,
+        steps,
+    } = operation;
+    let swapped = matching.cardinality == Cardinality::OneToMany;
+    let (many, one) = if swapped {
+        (right, left)
+    } else {
+        (left, right)
+    };
+    let filled = matching.fill_left.is_some() || matching.fill_right.is_some();
+    let mut pairing = Pairing {
+        op,
+        bool_modifier,
+        swapped,
+        many,
+        one,
+        matching,
+        drop_metric: op.changes_metric() || (bool_modifier && !names.delayed),
+        out: Output::new(steps, names.delayed && steps == 1),
+        slots: HashMap::new(),
+        remark,
+    };
+    // Nothing is matched, and nothing refused, at steps where a side has no sample at all.
+    let alive = |side: &[StepSeries]| -> Vec<bool> {
+        (0..steps).map(|i| side.iter().any(|s| s.has(i))).collect()
+    };
+    let mut live: Option<Vec<bool>> = None;
+    for mut group in groups(left, right, matching) {
+        if swapped {
+            std::mem::swap(&mut group.left, &mut group.right);
+        }
+        let simple = group.left.len() == 1 && group.right.len() == 1 && !filled;
+        if simple {
+            pairing.pair(group.left[0], group.right[0], 0..steps)?;
+            continue;
+        }
+        let idle = group.left.is_empty() || group.right.is_empty();
+        if idle && !filled && group.right.len() < 2 {
+            continue;
+        }
+        let live = live.get_or_insert_with(|| {
+            let (many, one) = (alive(many), alive(one));
+            many.iter()
+                .zip(&one)
+                .map(|(m, o)| if filled { *m || *o } else { *m && *o })
+                .collect()
+        });
+        for step in (0..steps).filter(|i| live[*i]) {
+            pairing.step(&group, step)?;
+        }
+    }
+    Ok(pairing.out.finish())
+}
+
+struct Pairing<'a> {
+    op: Operator,
+    bool_modifier: bool,
+    swapped: bool,
+    many: &'a [StepSeries],
+    one: &'a [StepSeries],
+    matching: &'a Matching,
+    drop_metric: bool,
+    out: Output,
+    /// Result series of a pair; a side that is filled in has no position.
+    slots: HashMap<(Option<usize>, Option<usize>), usize>,
+    remark: &'a mut dyn FnMut(Note<'static>),
+}
+
+impl Pairing<'_> {
+    fn slot(&mut self, many: Option<usize>, one: Option<usize>) -> usize {
+        if let Some(slot) = self.slots.get(&(many, one)) {
+            return *slot;
+        }
+        let labels = match (many, one) {
+            (Some(m), Some(o)) => {
+                let (m, o) = (&self.many[m].labels, &self.one[o].labels);
+                self.matching.result(m, o, self.drop_metric)
+            }
+            (Some(m), None) => {
+                let m = &self.many[m].labels;
+                self.matching
+                    .result(m, &self.matching.key(m), self.drop_metric)
+            }
+            (None, Some(o)) => {
+                let o = &self.one[o].labels;
+                self.matching
+                    .result(&self.matching.key(o), o, self.drop_metric)
+            }
+            (None, None) => Labels::empty(),
+        };
+        let slot = self.out.slot(labels, self.bool_modifier);
+        self.slots.insert((many, one), slot);
+        slot
+    }
+
+    /// Two series that meet nobody else.
+    fn pair(
+        &mut self,
+        m: usize,
+        o: usize,
+        steps: std::ops::Range<usize>,
+    ) -> Result<(), MatchError> {
+        let (many, one) = (&self.many[m], &self.one[o]);
+        let floats = many.histograms.is_empty() && one.histograms.is_empty();
+        let trims = matches!(self.op, Operator::TrimLower | Operator::TrimUpper);
+        let slot = self.slot(Some(m), Some(o));
+        for step in steps {
+            let (a, b) = (many.values[step], one.values[step]);
+            if !is_present(a) || !is_present(b) {
+                continue;
+            }
+            if floats && !trims {
+                let (l, r) = if self.swapped { (b, a) } else { (a, b) };
+                let value = if !self.op.is_comparison() {
+                    self.op.arithmetic(l, r)
+                } else if self.bool_modifier {
+                    self.op.scalar(l, r)
+                } else if self.op.compare(l, r) {
+                    l
+                } else {
+                    ABSENT
+                };
+                if is_present(value) {
+                    self.out.put(slot, step, Sample::Float(value))?;
+                }
+            } else if let (Some(a), Some(b)) = (many.get(step), one.get(step)) {
+                self.samples(slot, step, &a, &b)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn samples(
+        &mut self,
+        slot: usize,
+        step: usize,
+        many: &Sample,
+        one: &Sample,
+    ) -> Result<(), MatchError> {
+        let outcome = if self.swapped {
+            apply(self.op, one, many)
+        } else {
+            apply(self.op, many, one)
+        };
+        if let Some(note) = outcome.note {
+            (self.remark)(note);
+        }
+        let Some(value) = outcome.value else {
+            return Ok(());
+        };
+        if self.bool_modifier {
+            let truth = f64::from(u8::from(outcome.holds));
+            self.out.put(slot, step, Sample::Float(truth))
+        } else if outcome.holds {
+            self.out.put(slot, step, value)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// One step of a group in which several series may meet.
+    fn step(&mut self, group: &MatchGroup, step: usize) -> Result<(), MatchError> {
+        let present = |side: &[StepSeries], of: &[usize]| -> Vec<usize> {
+            of.iter().copied().filter(|i| side[*i].has(step)).collect()
+        };
+        let (many, one) = (
+            present(self.many, &group.left),
+            present(self.one, &group.right),
+        );
+        if let [first, second, ..] = one[..] {
+            return Err(self.duplicates(first, second));
+        }
+        let one = one.first().copied();
+        let one_sample = one.and_then(|o| self.one[o].get(step));
+        let one_to_one = self.matching.cardinality == Cardinality::OneToOne;
+        let mut seen: Vec<usize> = Vec::new();
+        for m in many {
+            let one_value = match (&one_sample, self.matching.fill_right) {
+                (Some(sample), _) => sample.clone(),
+                (None, Some(fill)) => Sample::Float(fill),
+                (None, None) => break,
+            };
+            let Some(sample) = self.many[m].get(step) else {
+                continue;
+            };
+            let slot = self.slot(Some(m), one);
+            if one_to_one && !seen.is_empty() {
+                return Err("multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)".to_owned());
+            }
+            if seen.contains(&slot) {
+                return Err(
+                    "multiple matches for labels: grouping labels must ensure unique matches"
+                        .to_owned(),
+                );
+            }
+            seen.push(slot);
+            self.samples(slot, step, &sample, &one_value)?;
+        }
+        if seen.is_empty()
+            && let (Some(fill), Some(sample)) = (self.matching.fill_left, &one_sample)
+        {
+            let slot = self.slot(None, one);
+            self.samples(slot, step, &Sample::Float(fill), sample)?;
+        }
+        Ok(())
+    }
+
+    fn duplicates(&self, first: usize, second: usize) -> MatchError {
+        let mut pair = [first, second].map(|i| self.one[i].labels.to_string());
+        pair.sort();
+        let group = self.matching.key(&self.one[second].labels);
+        let side = if self.swapped { "left" } else { "right" };
+        format!(
+            "found duplicate series for the match group {group} on the {side} hand-side of the operation: [{}, {}];many-to-many matching not allowed: matching labels must be unique on one side",
+            pair[0], pair[1]
+        )
+    }
+}
+
+/// A set operator between two vectors.
+///
+/// # Errors
+/// Where the result has two samples of one label set at one step.
+pub fn combine_sets(
+    op: SetOperator,
+    left: Vec<StepSeries>,
+    right: Vec<StepSeries>,
+    matching: &Matching,
+    names: NameRule,
+    steps: usize,
+) -> Result<Vec<StepSeries>, MatchError> {
+    let mut keep_left = vec![Vec::new(); left.len()];
+    let mut keep_right = vec![Vec::new(); right.len()];
+    let anywhere = |side: &[StepSeries], of: &[usize]| -> Vec<bool> {
+        let mut any = vec![false; steps];
+        for series in of.iter().map(|i| &side[*i]) {
+            for (step, any) in any.iter_mut().enumerate() {
+                *any |= series.has(step);
+            }
+        }
+        any
+    };
+    for group in groups(&left, &right, matching) {
+        if op == SetOperator::Or {
+            let blocked = anywhere(&left, &group.left);
+            for i in &group.right {
+                keep_right[*i] = blocked.iter().map(|b| !b).collect();
+            }
+        } else {
+            let hit = anywhere(&right, &group.right);
+            for i in &group.left {
+                keep_left[*i] = hit.iter().map(|h| *h == (op == SetOperator::And)).collect();
+            }
+        }
+    }
+    let mut out = Output::new(steps, names.delayed && steps == 1);
+    let mut take = |series: Vec<StepSeries>, keep: Vec<Vec<bool>>| -> Result<(), MatchError> {
+        for (mut series, keep) in series.into_iter().zip(keep) {
+            for (step, _) in keep.iter().enumerate().filter(|(_, keep)| !**keep) {
+                series.remove(step);
+            }
+            if !series.is_empty() {
+                out.put_all(series)?;
+            }
+        }
+        Ok(())
+    };
+    take(left, keep_left)?;
+    if op == SetOperator::Or {
+        take(right, keep_right)?;
+    }
+    Ok(out.finish())
+}
