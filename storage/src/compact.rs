@@ -124,12 +124,8 @@ impl<H: Head> SignalStore<H> {
         let _removing = self.removing.lock().await;
         let mut failed = None;
         loop {
-            let view = self.view();
-            let manifests: Vec<_> = view.blocks.iter().map(|b| b.manifest()).collect();
             let mut progress = false;
-            for run in choose(&manifests, H::SIGNAL, extent) {
-                let inputs: Vec<_> = run.iter().filter_map(|&i| view.blocks.get(i)).collect();
-                let inputs = inputs.into_iter().map(Arc::clone).collect();
+            for inputs in self.runs(extent) {
                 match self.merge(inputs).await {
                     Ok(()) => progress = true,
                     Err(e) => {
@@ -145,6 +141,20 @@ impl<H: Head> SignalStore<H> {
                 return failed.map_or(Ok(()), Err);
             }
         }
+    }
+
+    /// The blocks to be merged. The view is let go: it would keep the files of merged blocks from being removed.
+    fn runs(&self, extent: Extent) -> Vec<Vec<Arc<Block>>> {
+        let view = self.view();
+        let manifests: Vec<_> = view.blocks.iter().map(|b| b.manifest()).collect();
+        let blocks = |run: &Vec<usize>| {
+            let blocks = run.iter().filter_map(|&i| view.blocks.get(i));
+            blocks.map(Arc::clone).collect()
+        };
+        choose(&manifests, H::SIGNAL, extent)
+            .iter()
+            .map(blocks)
+            .collect()
     }
 
     async fn merge(&self, inputs: Vec<Arc<Block>>) -> Result<()> {
@@ -180,19 +190,19 @@ impl<H: Head> SignalStore<H> {
         .await?;
         let merged = self.publish(staged.as_slice()).await?;
         self.counters.compactions.fetch_add(1, Ordering::Relaxed);
-        self.replace(&inputs, merged).await;
+        self.replace(inputs, merged).await;
         Ok(())
     }
 
     /// Takes blocks out of the view and others in, and begins to remove the former. `removing` is held.
-    pub(crate) async fn replace(&self, gone: &[Arc<Block>], new: Vec<Arc<Block>>) {
+    pub(crate) async fn replace(&self, gone: Vec<Arc<Block>>, new: Vec<Arc<Block>>) {
         self.switch(|view| {
             view.blocks
                 .retain(|b| !gone.iter().any(|g| Arc::ptr_eq(g, b)));
             view.blocks.extend(new);
         });
-        let doomed = gone.iter().map(|block| Doomed {
-            block: Arc::clone(block),
+        let doomed = gone.into_iter().map(|block| Doomed {
+            block,
             manifest_gone: false,
         });
         self.doomed.lock().extend(doomed);

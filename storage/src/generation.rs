@@ -466,3 +466,6 @@ impl Manifest {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

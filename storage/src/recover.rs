@@ -123,7 +123,7 @@ impl<H: Head> SignalStore<H> {
         })?;
         self.counters
             .corrupt_records
-            .store(stats.corrupt + undecodable, Ordering::Relaxed);
+            .fetch_add(stats.corrupt + undecodable, Ordering::Relaxed);
         tracing::info!(
             signal = H::SIGNAL.as_str(),
             records = stats.records,

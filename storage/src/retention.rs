@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::block::Manifest;
+use crate::block::{Block, Manifest};
 use crate::generation::SignalStore;
 use crate::signal::{Head, SignalKind};
 
@@ -99,25 +99,30 @@ impl<H: Head> SignalStore<H> {
             return;
         };
         let _removing = self.removing.lock().await;
-        let view = self.view();
-        let manifests: Vec<_> = view.blocks.iter().map(|b| b.manifest()).collect();
-        let now_ms = self.context.clock.now_ms();
-        let old = expired(&manifests, H::SIGNAL, now_ms, retention);
-        if old.is_empty() || !brake.admits(old.len(), manifests.len(), now_ms) {
+        let gone = self.expired_blocks(retention, brake);
+        if gone.is_empty() {
             return;
         }
-        let gone: Vec<_> = old
-            .iter()
-            .filter_map(|&i| view.blocks.get(i))
-            .map(Arc::clone)
-            .collect();
         tracing::info!(
             signal = H::SIGNAL.as_str(),
             blocks = gone.len(),
             "dropping blocks past retention"
         );
-        drop(view);
-        self.replace(&gone, Vec::new()).await;
+        self.replace(gone, Vec::new()).await;
+    }
+
+    fn expired_blocks(&self, retention: Duration, brake: &mut Brake) -> Vec<Arc<Block>> {
+        let view = self.view();
+        let manifests: Vec<_> = view.blocks.iter().map(|b| b.manifest()).collect();
+        let now_ms = self.context.clock.now_ms();
+        let old = expired(&manifests, H::SIGNAL, now_ms, retention);
+        if old.is_empty() || !brake.admits(old.len(), manifests.len(), now_ms) {
+            return Vec::new();
+        }
+        old.iter()
+            .filter_map(|&i| view.blocks.get(i))
+            .map(Arc::clone)
+            .collect()
     }
 
     /// Before which time a tenant's items need not be kept, in the signal's unit.
