@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::SystemTime;
 
-use storage::{SignalKind, Storage};
+use storage::model::{Labels, MetricType};
+use storage::{SignalKind, SignalStats, Storage};
 use tracing_subscriber::EnvFilter;
 
 use crate::config::Config;
@@ -75,291 +76,404 @@ impl Telemetry {
         }
     }
 
-    /// Everything in the Prometheus text format.
+    /// Everything, family by family.
     #[must_use]
-    pub fn exposition(&self, storage: &Storage, started_at: SystemTime) -> String {
-        let mut out = Exposition::default();
+    pub fn families(&self, storage: &Storage, started_at: SystemTime) -> Vec<Family> {
+        let mut out = Collector::default();
+        self.own(&mut out);
+        of_storage(storage, &mut out);
+        of_process(started_at, &mut out);
+        out.families
+    }
+
+    fn own(&self, out: &mut Collector) {
         let load = |a: &AtomicU64| a.load(Ordering::Relaxed) as f64;
-        let version = env!("CARGO_PKG_VERSION");
-        let labels = format!(
-            "{{version=\"{version}\",revision=\"\",branch=\"\",goversion=\"\",goos=\"linux\",goarch=\"amd64\",tags=\"\"}}"
-        );
-        out.one(
-            "prometheus_build_info",
-            "gauge",
-            "What runs here.",
-            &labels,
+        let version = ("version", env!("CARGO_PKG_VERSION"));
+        out.family("prometheus_build_info", GAUGE, "What runs here.");
+        out.value(
+            &[
+                version,
+                ("revision", "unknown"),
+                ("goos", std::env::consts::OS),
+            ],
             1.0,
         );
-        out.one(
-            "trilobite_build_info",
-            "gauge",
-            "What runs here.",
-            &format!("{{version=\"{version}\"}}"),
-            1.0,
-        );
-        out.head(
+        out.family("trilobite_build_info", GAUGE, "What runs here.");
+        out.value(&[version], 1.0);
+        out.family(
             "prometheus_http_requests_total",
-            "counter",
-            "Requests by handler and status code.",
+            COUNTER,
+            "Requests by handler and code.",
         );
         for ((handler, code), n) in self.requests.lock().iter() {
-            let labels = format!("{{code=\"{code}\",handler={handler:?}}}");
-            out.value("prometheus_http_requests_total", &labels, *n as f64);
+            out.value(
+                &[("code", &code.to_string()), ("handler", handler)],
+                *n as f64,
+            );
         }
+        let reloaded = !self.reload_failed.load(Ordering::Relaxed);
         out.one(
             "prometheus_config_last_reload_successful",
-            "gauge",
+            GAUGE,
             "Whether the last read of the configuration succeeded.",
-            "",
-            if self.reload_failed.load(Ordering::Relaxed) {
-                0.0
-            } else {
-                1.0
-            },
+            f64::from(u8::from(reloaded)),
         );
         out.one(
             "prometheus_config_last_reload_success_timestamp_seconds",
-            "gauge",
+            GAUGE,
             "When the configuration was last read well.",
-            "",
             load(&self.reload_seconds),
         );
         out.one(
             "prometheus_engine_queries",
-            "gauge",
+            GAUGE,
             "Queries under way.",
-            "",
             load(&self.queries_running),
         );
         out.one(
             "trilobite_queries_total",
-            "counter",
+            COUNTER,
             "Queries answered.",
-            "",
             load(&self.queries),
         );
         out.one(
             "loki_distributor_lines_received_total",
-            "counter",
+            COUNTER,
             "Log lines taken.",
-            "{tenant=\"\"}",
             load(&self.lines_in),
         );
         out.one(
             "loki_distributor_bytes_received_total",
-            "counter",
+            COUNTER,
             "Bytes of log lines taken.",
-            "{tenant=\"\"}",
             load(&self.line_bytes_in),
         );
         out.one(
             "jaeger_collector_spans_received_total",
-            "counter",
+            COUNTER,
             "Spans taken.",
-            "",
             load(&self.spans_in),
         );
-
-        let m = storage.stats(SignalKind::Metrics);
-        out.one(
-            "prometheus_tsdb_head_series",
-            "gauge",
-            "Series in the head.",
-            "",
-            m.head.groups as f64,
-        );
-        out.one(
-            "prometheus_tsdb_head_chunks",
-            "gauge",
-            "Chunks in the head.",
-            "",
-            m.head.chunks as f64,
-        );
-        out.one(
-            "prometheus_tsdb_head_samples_appended_total",
-            "counter",
-            "Samples taken.",
-            "{type=\"float\"}",
-            m.accepted as f64,
-        );
-        if m.head.min_time <= m.head.max_time {
-            out.one(
-                "prometheus_tsdb_head_min_time",
-                "gauge",
-                "First time in the head, milliseconds.",
-                "",
-                m.head.min_time as f64,
-            );
-            out.one(
-                "prometheus_tsdb_head_max_time",
-                "gauge",
-                "Last time in the head, milliseconds.",
-                "",
-                m.head.max_time as f64,
-            );
-        }
-        out.one(
-            "prometheus_tsdb_blocks_loaded",
-            "gauge",
-            "Visible blocks.",
-            "",
-            m.blocks as f64,
-        );
-        out.one(
-            "prometheus_tsdb_storage_blocks_bytes",
-            "gauge",
-            "Bytes of visible blocks.",
-            "",
-            m.block_bytes as f64,
-        );
-        out.one(
-            "prometheus_tsdb_wal_corruptions_total",
-            "counter",
-            "Records found corrupt.",
-            "",
-            m.wal_corrupt_records as f64,
-        );
-        out.one(
-            "prometheus_tsdb_compactions_total",
-            "counter",
-            "Compactions.",
-            "",
-            m.compactions as f64,
-        );
-        out.one(
-            "prometheus_tsdb_compactions_failed_total",
-            "counter",
-            "Failed compactions.",
-            "",
-            m.compaction_failures as f64,
-        );
-        let figures: [(&str, &str, fn(&storage::SignalStats) -> f64); 9] = [
-            ("trilobite_head_bytes", "gauge", |s| s.head_bytes as f64),
-            ("trilobite_head_groups", "gauge", |s| s.head.groups as f64),
-            ("trilobite_items_accepted_total", "counter", |s| {
-                s.accepted as f64
-            }),
-            ("trilobite_items_refused_total", "counter", |s| {
-                s.refused as f64
-            }),
-            ("trilobite_wal_bytes", "gauge", |s| s.wal_bytes as f64),
-            ("trilobite_wal_syncs_total", "counter", |s| {
-                s.wal_syncs as f64
-            }),
-            ("trilobite_blocks", "gauge", |s| s.blocks as f64),
-            ("trilobite_block_bytes", "gauge", |s| s.block_bytes as f64),
-            ("trilobite_cut_failures_total", "counter", |s| {
-                s.cut_failures as f64
-            }),
-        ];
-        for (name, kind, value) in figures {
-            out.head(name, kind, "By signal.");
-            for signal in SignalKind::ALL {
-                let labels = format!("{{signal=\"{}\"}}", signal.as_str());
-                out.value(name, &labels, value(&storage.stats(signal)));
-            }
-        }
-        let (used, limit) = storage.memory();
-        out.one(
-            "trilobite_memory_used_bytes",
-            "gauge",
-            "Bytes drawn from the memory budget.",
-            "",
-            used as f64,
-        );
-        out.one(
-            "trilobite_memory_limit_bytes",
-            "gauge",
-            "The memory budget.",
-            "",
-            limit as f64,
-        );
-        out.process(started_at);
-        out.text
     }
+}
+
+/// Type word of a counter.
+const COUNTER: MetricType = MetricType::Counter;
+/// Type word of a gauge.
+const GAUGE: MetricType = MetricType::Gauge;
+
+/// A metric family with its samples of this moment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Family {
+    /// Name, the same for all samples.
+    pub name: &'static str,
+    /// Type.
+    pub metric_type: MetricType,
+    /// Help text.
+    pub help: &'static str,
+    /// Labels (without the name) and value.
+    pub samples: Vec<(Labels, f64)>,
+}
+
+/// Families in the Prometheus text format 0.0.4.
+#[must_use]
+pub fn exposition(families: &[Family]) -> String {
+    let mut out = String::new();
+    for family in families {
+        let Family {
+            name,
+            metric_type,
+            help,
+            samples,
+        } = family;
+        let _ = writeln!(
+            out,
+            "# HELP {name} {help}\n# TYPE {name} {}",
+            metric_type.as_str()
+        );
+        for (labels, value) in samples {
+            out.push_str(name);
+            for (i, (label, text)) in labels.iter().enumerate() {
+                let text = text
+                    .replace('\\', "\\\\")
+                    .replace('"', "\\\"")
+                    .replace('\n', "\\n");
+                let _ = write!(out, "{}{label}=\"{text}\"", if i == 0 { '{' } else { ',' });
+            }
+            let _ = writeln!(out, "{} {value}", if labels.is_empty() { "" } else { "}" });
+        }
+    }
+    out
 }
 
 #[derive(Default)]
-struct Exposition {
-    text: String,
+struct Collector {
+    families: Vec<Family>,
 }
 
-impl Exposition {
-    fn head(&mut self, name: &str, kind: &str, help: &str) {
-        let _ = writeln!(self.text, "# HELP {name} {help}\n# TYPE {name} {kind}");
+impl Collector {
+    fn family(&mut self, name: &'static str, metric_type: MetricType, help: &'static str) {
+        self.families.push(Family {
+            name,
+            metric_type,
+            help,
+            samples: Vec::new(),
+        });
     }
 
-    fn value(&mut self, name: &str, labels: &str, value: f64) {
-        let _ = writeln!(self.text, "{name}{labels} {value}");
+    fn value(&mut self, labels: &[(&str, &str)], value: f64) {
+        if let Some(family) = self.families.last_mut() {
+            family
+                .samples
+                .push((Labels::from_pairs(labels.iter().copied()), value));
+        }
     }
 
-    fn one(&mut self, name: &str, kind: &str, help: &str, labels: &str, value: f64) {
-        self.head(name, kind, help);
-        self.value(name, labels, value);
+    fn one(&mut self, name: &'static str, kind: MetricType, help: &'static str, value: f64) {
+        self.family(name, kind, help);
+        self.value(&[], value);
     }
+}
 
-    /// The process's own figures from `/proc`; absent elsewhere.
-    fn process(&mut self, started_at: SystemTime) {
-        let start = started_at
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .map_or(0.0, |d| d.as_secs_f64());
-        self.one(
-            "process_start_time_seconds",
-            "gauge",
-            "Start time since the Unix epoch.",
-            "",
-            start,
+type Figure = (
+    &'static str,
+    MetricType,
+    &'static str,
+    fn(&SignalStats) -> f64,
+);
+
+/// What Prometheus says of its TSDB, here of the metrics storage.
+const TSDB: [Figure; 10] = [
+    (
+        "prometheus_tsdb_head_series",
+        GAUGE,
+        "Series in the head.",
+        |s| s.head.groups as f64,
+    ),
+    (
+        "prometheus_tsdb_head_chunks",
+        GAUGE,
+        "Chunks in the head.",
+        |s| s.head.chunks as f64,
+    ),
+    (
+        "prometheus_tsdb_head_samples_appended_total",
+        COUNTER,
+        "Samples taken.",
+        |s| s.accepted as f64,
+    ),
+    (
+        "prometheus_tsdb_head_min_time",
+        GAUGE,
+        "First time in the head, milliseconds.",
+        |s| s.head.min_time as f64,
+    ),
+    (
+        "prometheus_tsdb_head_max_time",
+        GAUGE,
+        "Last time in the head, milliseconds.",
+        |s| s.head.max_time as f64,
+    ),
+    (
+        "prometheus_tsdb_blocks_loaded",
+        GAUGE,
+        "Visible blocks.",
+        |s| s.blocks as f64,
+    ),
+    (
+        "prometheus_tsdb_storage_blocks_bytes",
+        GAUGE,
+        "Bytes of visible blocks.",
+        |s| s.block_bytes as f64,
+    ),
+    (
+        "prometheus_tsdb_wal_corruptions_total",
+        COUNTER,
+        "Records found corrupt.",
+        |s| s.wal_corrupt_records as f64,
+    ),
+    (
+        "prometheus_tsdb_compactions_total",
+        COUNTER,
+        "Compactions.",
+        |s| s.compactions as f64,
+    ),
+    (
+        "prometheus_tsdb_compactions_failed_total",
+        COUNTER,
+        "Failed compactions.",
+        |s| s.compaction_failures as f64,
+    ),
+];
+
+/// What is said of each of the three signals.
+const BY_SIGNAL: [Figure; 11] = [
+    ("trilobite_head_bytes", GAUGE, "Memory of the head.", |s| {
+        s.head_bytes as f64
+    }),
+    (
+        "trilobite_head_groups",
+        GAUGE,
+        "Series, streams or traces in the head.",
+        |s| s.head.groups as f64,
+    ),
+    (
+        "trilobite_items_accepted_total",
+        COUNTER,
+        "Items taken.",
+        |s| s.accepted as f64,
+    ),
+    (
+        "trilobite_items_refused_total",
+        COUNTER,
+        "Items refused.",
+        |s| s.refused as f64,
+    ),
+    (
+        "trilobite_wal_bytes",
+        GAUGE,
+        "Write-ahead log on disk.",
+        |s| s.wal_bytes as f64,
+    ),
+    (
+        "trilobite_wal_syncs_total",
+        COUNTER,
+        "Fsyncs of the log.",
+        |s| s.wal_syncs as f64,
+    ),
+    ("trilobite_blocks", GAUGE, "Visible blocks.", |s| {
+        s.blocks as f64
+    }),
+    (
+        "trilobite_block_bytes",
+        GAUGE,
+        "Bytes of visible blocks.",
+        |s| s.block_bytes as f64,
+    ),
+    (
+        "trilobite_block_rows",
+        GAUGE,
+        "Rows of visible blocks.",
+        |s| s.block_rows as f64,
+    ),
+    (
+        "trilobite_cuts_total",
+        COUNTER,
+        "Cuts of the head into blocks.",
+        |s| s.cuts as f64,
+    ),
+    (
+        "trilobite_cut_failures_total",
+        COUNTER,
+        "Cuts that failed.",
+        |s| s.cut_failures as f64,
+    ),
+];
+
+fn of_storage(storage: &Storage, out: &mut Collector) {
+    let metrics = storage.stats(SignalKind::Metrics);
+    for (name, kind, help, value) in TSDB {
+        out.one(name, kind, help, value(&metrics));
+    }
+    for (name, kind, help, value) in BY_SIGNAL {
+        out.family(name, kind, help);
+        for signal in SignalKind::ALL {
+            out.value(
+                &[("signal", signal.as_str())],
+                value(&storage.stats(signal)),
+            );
+        }
+    }
+    let (used, limit) = storage.memory();
+    out.one(
+        "trilobite_memory_used_bytes",
+        GAUGE,
+        "Drawn from the memory budget.",
+        used as f64,
+    );
+    out.one(
+        "trilobite_memory_limit_bytes",
+        GAUGE,
+        "The memory budget.",
+        limit as f64,
+    );
+}
+
+/// The process's own figures from `/proc`; absent elsewhere.
+fn of_process(started_at: SystemTime, out: &mut Collector) {
+    let start = started_at
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0.0, |d| d.as_secs_f64());
+    out.one(
+        "process_start_time_seconds",
+        GAUGE,
+        "Start time since the Unix epoch.",
+        start,
+    );
+    if let Ok(stat) = std::fs::read_to_string("/proc/self/stat") {
+        // The fields after the command's name, which may itself hold blanks.
+        let fields: Vec<&str> = stat
+            .rsplit(')')
+            .next()
+            .unwrap_or("")
+            .split_whitespace()
+            .collect();
+        let field = |i: usize| {
+            fields
+                .get(i)
+                .and_then(|f| f.parse::<f64>().ok())
+                .unwrap_or(0.0)
+        };
+        // The kernel counts 100 ticks a second in what it shows to user space.
+        let cpu = (field(11) + field(12)) / 100.0;
+        out.one(
+            "process_cpu_seconds_total",
+            COUNTER,
+            "User and system CPU time.",
+            cpu,
         );
-        if let Ok(stat) = std::fs::read_to_string("/proc/self/stat") {
-            // The fields after the command's name, which may itself hold blanks.
-            let fields: Vec<&str> = stat
-                .rsplit(')')
-                .next()
-                .unwrap_or("")
-                .split_whitespace()
-                .collect();
-            let field = |i: usize| {
-                fields
-                    .get(i)
-                    .and_then(|f| f.parse::<f64>().ok())
-                    .unwrap_or(0.0)
-            };
-            // The kernel's tick in user space is 100 Hz on every Linux.
-            self.one(
-                "process_cpu_seconds_total",
-                "counter",
-                "User and system CPU time.",
-                "",
-                (field(11) + field(12)) / 100.0,
-            );
-            self.one(
-                "process_virtual_memory_bytes",
-                "gauge",
-                "Virtual memory.",
-                "",
-                field(20),
-            );
-        }
-        if let Ok(status) = std::fs::read_to_string("/proc/self/status") {
-            let kib = status.lines().find_map(|l| l.strip_prefix("VmRSS:"));
-            let kib = kib.and_then(|l| l.split_whitespace().next()?.parse::<f64>().ok());
-            self.one(
-                "process_resident_memory_bytes",
-                "gauge",
-                "Resident memory.",
-                "",
-                kib.unwrap_or(0.0) * 1024.0,
-            );
-        }
-        if let Ok(fds) = std::fs::read_dir("/proc/self/fd") {
-            self.one(
-                "process_open_fds",
-                "gauge",
-                "Open file descriptors.",
-                "",
-                fds.count() as f64,
-            );
-        }
+        out.one(
+            "process_virtual_memory_bytes",
+            GAUGE,
+            "Virtual memory.",
+            field(20),
+        );
+    }
+    if let Ok(status) = std::fs::read_to_string("/proc/self/status") {
+        let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|l| l.split_whitespace().next()?.parse::<f64>().ok());
+        let bytes = kib.unwrap_or(0.0) * 1024.0;
+        out.one(
+            "process_resident_memory_bytes",
+            GAUGE,
+            "Resident memory.",
+            bytes,
+        );
+    }
+    if let Ok(fds) = std::fs::read_dir("/proc/self/fd") {
+        out.one(
+            "process_open_fds",
+            GAUGE,
+            "Open file descriptors.",
+            fds.count() as f64,
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_of_labels_are_escaped() {
+        let labels = Labels::from_pairs([("a", "x\"y\\z\n")]);
+        let family = Family {
+            name: "m",
+            metric_type: GAUGE,
+            help: "Help.",
+            samples: vec![(labels, 1.5), (Labels::empty(), 2.0)],
+        };
+        let expected = "# HELP m Help.\n# TYPE m gauge\nm{a=\"x\\\"y\\\\z\\n\"} 1.5\nm 2\n";
+        assert_eq!(exposition(&[family]), expected);
     }
 }
