@@ -87,10 +87,14 @@ pub fn web_router(app: &AppState) -> Router {
 }
 
 fn finish(router: Router<AppState>, app: &AppState) -> Router {
-    router
-        .layer(axum::extract::DefaultBodyLimit::disable())
-        .route_layer(axum::middleware::from_fn_with_state(Arc::clone(app), count))
-        .with_state(Arc::clone(app))
+    let router = router.layer(axum::extract::DefaultBodyLimit::disable());
+    // A layer around routes is refused where there are none.
+    let router = if router.has_routes() {
+        router.route_layer(axum::middleware::from_fn_with_state(Arc::clone(app), count))
+    } else {
+        router
+    };
+    router.with_state(Arc::clone(app))
 }
 
 async fn count(State(app): State<AppState>, request: Request, next: Next) -> Response {
