@@ -204,8 +204,17 @@ impl Server {
     #[must_use]
     pub fn last_words(&self) -> String {
         let text = std::fs::read_to_string(&self.log).unwrap_or_default();
-        let lines: Vec<&str> = text.lines().rev().take(5).collect();
-        lines.into_iter().rev().collect::<Vec<_>>().join(" | ")
+        let lines: Vec<&str> = text.lines().collect();
+        // The panic itself says more than what follows it.
+        let panic = lines.iter().rposition(|l| l.contains("panicked at"));
+        let from = panic.unwrap_or(lines.len().saturating_sub(3));
+        lines
+            .iter()
+            .skip(from)
+            .take(3)
+            .copied()
+            .collect::<Vec<_>>()
+            .join(" | ")
     }
 
     /// Where the data lies.
