@@ -309,6 +309,8 @@ impl Plan {
         let mut buf = SampleBuf::default();
         let mut users: Vec<&mut Pipeline> =
             pipelines.iter_mut().filter(|p| p.select == id).collect();
+        // Those that need less come last: the rest is then taken away.
+        users.sort_by_key(|p| p.without_buckets);
         for series in batch {
             options.interrupt.check()?;
             buf.clear();
@@ -317,7 +319,12 @@ impl Plan {
                 continue;
             }
             scratch.load(&buf);
+            let mut stripped = false;
             for pipeline in &mut users {
+                if pipeline.without_buckets && !stripped {
+                    scratch.strip_buckets();
+                    stripped = true;
+                }
                 pipeline.push(series.labels(), scratch, options, annotations, budget)?;
             }
         }

@@ -39,6 +39,8 @@ pub(super) fn plan(mut expr: Expr, options: EvalOptions) -> Result<Plan, EvalErr
         options: &options,
         selects: Vec::new(),
         pipelines: Vec::new(),
+        figures: false,
+        buckets: false,
     };
     let root = compiler.node(&expr, grid)?;
     let Compiler {
@@ -53,6 +55,10 @@ struct Compiler<'a> {
     options: &'a EvalOptions,
     selects: Vec<PlannedSelect>,
     pipelines: Vec<Pipeline>,
+    /// What is being compiled is below a function that asks for counts or sums of histograms.
+    figures: bool,
+    /// What is being compiled is below something that asks for their buckets.
+    buckets: bool,
 }
 
 impl Compiler<'_> {
@@ -107,6 +113,22 @@ impl Compiler<'_> {
         Ok(Node { grid, kind })
     }
 
+    /// Compiles something that needs whole histograms.
+    fn with_buckets<T>(&mut self, compile: impl FnOnce(&mut Self) -> T) -> T {
+        let before = std::mem::replace(&mut self.buckets, true);
+        let compiled = compile(self);
+        self.buckets = before;
+        compiled
+    }
+
+    /// Compiles something that needs no more of histograms than their counts and sums.
+    fn with_figures<T>(&mut self, compile: impl FnOnce(&mut Self) -> T) -> T {
+        let before = std::mem::replace(&mut self.figures, true);
+        let compiled = compile(self);
+        self.figures = before;
+        compiled
+    }
+
     /// An operation on every sample of a vector: put behind the vector's pipeline where that can be, else a node.
     fn map(&mut self, op: MapOp, scalars: Vec<Node>, child: Node, position: usize) -> Node {
         if let Kind::Series(id) = child.kind
@@ -139,8 +161,14 @@ impl Compiler<'_> {
     }
 
     fn binary(&mut self, b: &Binary, grid: Grid) -> Result<Node, EvalError> {
-        let left = self.node(&b.lhs, grid)?;
-        let right = self.node(&b.rhs, grid)?;
+        let operands = |c: &mut Self| -> Result<_, EvalError> {
+            Ok((c.node(&b.lhs, grid)?, c.node(&b.rhs, grid)?))
+        };
+        let (left, right) = if matches!(b.op, BinaryOp::TrimLower | BinaryOp::TrimUpper) {
+            self.with_buckets(operands)?
+        } else {
+            operands(self)?
+        };
         let position = b.span.start;
         let Some(op) = operator(b.op) else {
             let op = match b.op {

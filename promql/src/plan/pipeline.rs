@@ -49,6 +49,8 @@ pub(crate) struct Pipeline {
     pub(crate) params: Vec<Steps>,
     pub(crate) stages: Vec<Stage>,
     pub(crate) sink: Sink,
+    /// Only counts and sums of histograms are needed.
+    pub(crate) without_buckets: bool,
     /// All series have one metric name, so that dropping it makes no two alike.
     pub(crate) one_name: bool,
 }
@@ -78,7 +80,7 @@ impl Pipeline {
         }
         let series = match &self.leaf {
             Leaf::Instant(leaf) => {
-                leaf.series(labels, scratch, &self.grid, options, annotations, budget)
+                leaf.series(labels, scratch, &self.grid, options, annotations, budget)?
             }
             Leaf::Range(leaf) => leaf.series(
                 labels,

@@ -85,8 +85,8 @@ impl Compiler<'_> {
         };
         if label.value.is_empty() || label.invalid_utf8.is_some() {
             return Err(EvalError::Execution(format!(
-                "invalid label name {:?}",
-                label.value
+                "invalid label name {}",
+                Expr::String(label.clone())
             )));
         }
         let kind = Kind::CountValues {

@@ -59,7 +59,7 @@ impl Compiler<'_> {
             Func::LabelReplace => self.label_replace(&args, grid)?,
             Func::LabelJoin => self.label_join(&args, grid)?,
             Func::HistogramQuantile | Func::HistogramQuantiles | Func::HistogramFraction => {
-                self.histogram_call(c.func, &args, grid)?
+                self.with_buckets(|compiler| compiler.histogram_call(c.func, &args, grid))?
             }
             Func::Info => self.info(&args, grid)?,
             _ => return self.map_call(c.func, &args, grid, position),
@@ -103,7 +103,15 @@ impl Compiler<'_> {
             let kind = Kind::VectorOf(Box::new(scalar));
             return Ok(Node { grid, kind });
         }
-        let child = self.node(args[0], grid)?;
+        let figures = matches!(
+            func,
+            Func::HistogramCount | Func::HistogramSum | Func::HistogramAvg
+        );
+        let child = if figures {
+            self.with_figures(|c| c.node(args[0], grid))?
+        } else {
+            self.node(args[0], grid)?
+        };
         let mut scalars = Vec::new();
         for arg in &args[1..] {
             scalars.push(self.node(arg, grid)?);
@@ -284,7 +292,7 @@ impl Compiler<'_> {
                 "invalid regular expression in label_replace(): {pattern}"
             )));
         };
-        check_label("destination", "label_replace", &target)?;
+        check_label("destination", "label_replace", args[1])?;
         Ok(Kind::LabelReplace {
             child: Box::new(self.node(args[0], grid)?),
             target,
@@ -297,10 +305,10 @@ impl Compiler<'_> {
     fn label_join(&mut self, args: &[&Expr], grid: Grid) -> Result<Kind, EvalError> {
         let (target, separator) = (text(args[1]), text(args[2]));
         let sources: Vec<String> = args[3..].iter().map(|e| text(e)).collect();
-        for source in &sources {
+        for source in &args[3..] {
             check_label("source", "label_join", source)?;
         }
-        check_label("destination", "label_join", &target)?;
+        check_label("destination", "label_join", args[1])?;
         Ok(Kind::LabelJoin {
             child: Box::new(self.node(args[0], grid)?),
             target,
@@ -400,9 +408,11 @@ fn text(expr: &Expr) -> String {
     }
 }
 
-fn check_label(role: &str, function: &str, name: &str) -> Result<(), EvalError> {
-    if name.is_empty() {
-        let message = format!("invalid {role} label name in {function}(): {name}");
+fn check_label(role: &str, function: &str, name: &Expr) -> Result<(), EvalError> {
+    if let Expr::String(s) = name
+        && (s.value.is_empty() || s.invalid_utf8.is_some())
+    {
+        let message = format!("invalid {role} label name in {function}(): {}", s.value);
         return Err(EvalError::Execution(message));
     }
     Ok(())

@@ -109,7 +109,7 @@ impl Compiler<'_> {
     /// What a subquery evaluates at each of its steps, which are multiples of its step since the epoch.
     pub(super) fn subquery(&mut self, s: &Subquery, parent: Grid) -> Result<Node, EvalError> {
         let grid = self.subquery_grid(s, parent);
-        self.node(&s.expr, grid)
+        self.with_buckets(|c| c.node(&s.expr, grid))
     }
 
     fn subquery_grid(&self, s: &Subquery, parent: Grid) -> Grid {
@@ -159,6 +159,7 @@ impl Compiler<'_> {
             leaf,
             params,
             stages: Vec::new(),
+            without_buckets: self.figures && !self.buckets,
             sink: Sink::Collect(Vec::new()),
             one_name,
         });

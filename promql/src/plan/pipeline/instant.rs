@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use storage::model::{Labels, METRIC_NAME, ResetHint, is_stale};
 
-use super::super::{Budget, EvalOptions};
+use super::super::{Budget, EvalError, EvalOptions};
 use super::Scratch;
 use crate::annotation::{Annotations, Note};
 use crate::functions::extended::{between, interpolate};
@@ -50,7 +50,7 @@ impl InstantLeaf {
         options: &EvalOptions,
         annotations: &mut Annotations,
         budget: &mut Budget,
-    ) -> Option<StepSeries> {
+    ) -> Result<Option<StepSeries>, EvalError> {
         let mut out = StepSeries::absent(labels.clone(), grid.steps);
         let mut any = false;
         let mut next = 0;
@@ -94,7 +94,12 @@ impl InstantLeaf {
                     let start = samples.start_ms.get(i).copied().unwrap_or(0);
                     Sample::Float(start as f64 / 1000.0)
                 }
-                (Take::Millis, _) => Sample::Float(samples.t_ms[i] as f64),
+                (Take::Millis, Some(_)) => {
+                    return Err(EvalError::Execution(format!(
+                        "this should be an info metric, with float samples: {labels}"
+                    )));
+                }
+                (Take::Millis, None) => Sample::Float(samples.t_ms[i] as f64),
                 (_, Some(h)) => Sample::Histogram(Arc::clone(h)),
                 (_, None) => Sample::Float(samples.values[i]),
             };
@@ -112,7 +117,7 @@ impl InstantLeaf {
                 out.labels = without_metric(&out.labels);
             }
         }
-        any.then_some(out)
+        Ok(any.then_some(out))
     }
 }
 
@@ -155,6 +160,10 @@ fn smoothed(
         (_, 0) => None,
         (Some(_), _) => {
             let (a, b) = (&v[i - 1], &v[i]);
+            if a.has_custom_buckets() != b.has_custom_buckets() {
+                remark(&Note::MixedExponentialCustom(metric));
+                return None;
+            }
             let counter = a.reset_hint != ResetHint::Gauge || b.reset_hint != ResetHint::Gauge;
             let mut reconciled = Vec::new();
             let result = between((t[i - 1], a), (t[i], b), moment, counter, &mut |c, op| {

@@ -68,6 +68,29 @@ impl Scratch {
         self.split();
     }
 
+    /// Leaves only counts and sums of the histograms, for whoever asks for nothing else. The hints then say what the buckets
+    /// would have shown.
+    pub(crate) fn strip_buckets(&mut self) {
+        let mut last: Option<Arc<FloatHistogram>> = None;
+        for slot in &mut self.histograms {
+            let Some(h) = slot else { continue };
+            let mut stripped = FloatHistogram::empty(h.schema, Arc::from([]));
+            (stripped.count, stripped.sum) = (h.count, h.sum);
+            stripped.reset_hint = match (&last, h.reset_hint) {
+                (Some(last), ResetHint::Unknown) if h.is_reset_after(last) => ResetHint::Yes,
+                (Some(_), ResetHint::Unknown) => ResetHint::No,
+                (_, hint) => hint,
+            };
+            if !is_stale(h.sum) {
+                let mut full = h.as_ref().clone();
+                full.reset_hint = stripped.reset_hint;
+                last = Some(Arc::new(full));
+            }
+            *slot = Some(Arc::new(stripped));
+        }
+        self.split();
+    }
+
     /// Loads what a subquery has evaluated to. The hints of its histograms may miss resets between its steps, so that only
     /// gauges keep theirs.
     pub(crate) fn load_steps(&mut self, series: &StepSeries, grid: &Grid) {
@@ -187,25 +210,37 @@ fn points<V>(columns: &Columns<V>) -> Points<'_, V> {
     }
 }
 
-/// Gives each counter histogram that follows another one the hint that comparing the two gives, as
-/// the upstream's storage does when it takes samples in.
+/// Gives counter histograms the hints that the upstream's storage gives them when it is read: "no reset" where a sample
+/// continues what is before it, "unknown" where it begins anew, be it for a reset or another layout. What lies before the first
+/// sample is not seen here; it is taken for a continuation.
 fn settle_hints(all: &mut [Option<FloatHistogram>]) {
-    for i in 1..all.len() {
+    for i in 0..all.len() {
         let (before, now) = all.split_at_mut(i);
-        let (Some(Some(before)), Some(Some(now))) = (before.last(), now.first_mut()) else {
+        let Some(Some(now)) = now.first_mut() else {
             continue;
         };
-        let comparable = before.reset_hint != ResetHint::Gauge && !is_stale(before.sum);
-        if !comparable || is_stale(now.sum) {
+        if now.reset_hint == ResetHint::Gauge {
             continue;
         }
-        if matches!(now.reset_hint, ResetHint::Unknown | ResetHint::No) {
-            now.reset_hint = ResetHint::Unknown;
-            now.reset_hint = if now.is_reset_after(before) {
-                ResetHint::Yes
-            } else {
-                ResetHint::No
-            };
+        let explicit = now.reset_hint == ResetHint::Yes;
+        now.reset_hint = ResetHint::Unknown;
+        let continues = match before.last() {
+            None => true,
+            Some(None) => false,
+            Some(Some(before)) => continues(before, now),
+        };
+        if continues && !explicit {
+            now.reset_hint = ResetHint::No;
         }
     }
+}
+
+/// Whether a counter histogram goes on with the one before it, in the same layout.
+fn continues(before: &FloatHistogram, now: &FloatHistogram) -> bool {
+    before.reset_hint != ResetHint::Gauge
+        && !is_stale(before.sum)
+        && before.schema == now.schema
+        && before.zero_threshold == now.zero_threshold
+        && before.custom_values == now.custom_values
+        && !now.is_reset_after(before)
 }
