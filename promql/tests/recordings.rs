@@ -18,7 +18,7 @@ use storage::model::{BucketSpan, Counts, Histogram, Labels, ResetHint, STALE_NAN
 const EXPECTED: &[(&str, &str, usize)] = &[
     ("metrics", "instant", 863),
     ("metrics", "range", 110),
-    ("metrics", "histograms", 316),
+    ("metrics", "histograms", 320),
     ("compliance", "instant", 539),
     ("compliance", "range", 539),
 ];
