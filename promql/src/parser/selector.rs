@@ -302,7 +302,7 @@ impl Parser<'_> {
             return Ok(AtValue::Known(at));
         }
         let sign = self.sign();
-        if self.peek().kind != TokenKind::Number {
+        if !matches!(self.peek().kind, TokenKind::Number | TokenKind::Duration) {
             return Err(fail(self));
         }
         let seconds = self.number()?.value;
