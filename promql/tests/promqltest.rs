@@ -21,7 +21,7 @@ use storage::model::{Labels, ResetHint};
 /// Files with the number of evaluations that are as expected.
 const EXPECTED: &[(&str, usize)] = &[
     ("aggregators", 160),
-    ("at_modifier", 70),
+    ("at_modifier", 78),
     ("duration_expression", 59),
     ("extended_vectors", 169),
     ("functions", 431),
