@@ -24,8 +24,9 @@ pub(crate) fn append(
     tenant: &Tenant,
     batch: &MetricBatch<'_>,
 ) -> Applied<MetricReport> {
+    let part = head.tenant_or_new(tenant);
     let window_ms = head.options.out_of_order_window_ms;
-    Writer::new(head, tenant, batch, window_ms, &[]).run()
+    Writer::new(head, tenant, &part, batch, window_ms, &[]).run()
 }
 
 /// Takes a replayed batch: everything but the refused items, without admission.
@@ -35,13 +36,14 @@ pub(crate) fn replay(
     batch: &MetricBatch<'_>,
     refused: &[u32],
 ) {
-    Writer::new(head, tenant, batch, None, refused).run();
+    let part = head.tenant_or_new(tenant);
+    Writer::new(head, tenant, &part, batch, None, refused).run();
 }
 
 struct Writer<'w, 'b> {
     head: &'w MetricsHead,
     tenant: &'w Tenant,
-    part: Arc<TenantHead>,
+    part: &'w TenantHead,
     batch: &'w MetricBatch<'b>,
     window_ms: Option<i64>,
     /// Items to leave out, ascending.
@@ -56,6 +58,7 @@ impl<'w, 'b> Writer<'w, 'b> {
     fn new(
         head: &'w MetricsHead,
         tenant: &'w Tenant,
+        part: &'w TenantHead,
         batch: &'w MetricBatch<'b>,
         window_ms: Option<i64>,
         skip: &'w [u32],
@@ -63,7 +66,7 @@ impl<'w, 'b> Writer<'w, 'b> {
         Self {
             head,
             tenant,
-            part: head.tenant_or_new(tenant),
+            part,
             batch,
             window_ms,
             skip,
@@ -77,7 +80,7 @@ impl<'w, 'b> Writer<'w, 'b> {
     }
 
     fn run(mut self) -> Applied<MetricReport> {
-        let part = Arc::clone(&self.part);
+        let part = self.part;
         let whole = part.gate.read();
         for (i, series) in self.batch.series.iter().enumerate() {
             self.write_series(i, series);
@@ -98,7 +101,7 @@ impl<'w, 'b> Writer<'w, 'b> {
         if !has_samples && series.exemplars.is_empty() {
             return;
         }
-        let part = Arc::clone(&self.part);
+        let part = self.part;
         let key = part.hash_key(series.key);
         let known = part.with_series(key, |s| {
             self.write_samples(i, series, s);

@@ -125,11 +125,15 @@ pub(super) fn write_block(
     writer.finish()
 }
 
+/// Saves 5 % over the library's 1, and costs less than the rest of writing; 9 would save as much again for three times the time.
+const ZSTD_LEVEL: i32 = 3;
+
 /// What all tables have in common: zstd, page index, no hidden copy of the schema.
 fn properties(row_group_rows: usize) -> WriterPropertiesBuilder {
+    let level = ZstdLevel::try_new(ZSTD_LEVEL).unwrap_or_default();
     WriterProperties::builder()
         .set_created_by("trilobite".to_owned())
-        .set_compression(Compression::ZSTD(ZstdLevel::default()))
+        .set_compression(Compression::ZSTD(level))
         .set_statistics_enabled(EnabledStatistics::Page)
         .set_max_row_group_row_count(Some(row_group_rows))
 }

@@ -404,9 +404,11 @@ impl TenantHead {
     }
 
     fn sort_for(&self, matchers: &[Matcher]) {
-        let wants = self.catalog.read().index.wants_sort_for(matchers);
-        if wants {
-            self.catalog.write().index.sort_for(matchers);
+        // Sorting saves time and is not needed: nobody waits for it, and it waits for nobody.
+        if self.catalog.read().index.wants_sort_for(matchers)
+            && let Some(mut catalog) = self.catalog.try_write()
+        {
+            catalog.index.sort_for(matchers);
         }
     }
 

@@ -193,6 +193,9 @@ impl<'f> TableWriter<'f> {
                     .set_data_page_row_count_limit(PAGE_ROWS)
                     // The count of rows decides, so that pages of all columns have the same rows.
                     .set_data_page_size_limit(16 * PAGE_ROWS)
+                    // Ids are hashes: differences of them do not get smaller. Where there are too many for a
+                    // dictionary, series are so short that little helps.
+                    .set_column_dictionary_enabled(column("series_id"), true)
                     .set_column_encoding(column("series_id"), Encoding::DELTA_BINARY_PACKED)
                     .set_column_encoding(column("timestamp"), Encoding::DELTA_BINARY_PACKED)
                     .set_column_encoding(column("value"), Encoding::BYTE_STREAM_SPLIT)
