@@ -212,9 +212,9 @@ pub enum LabelFilter {
     /// `a=ip("10.0.0.0/8")`; true for `=`.
     Ip(String, bool, String),
     /// Both.
-    And(Box<LabelFilter>, Box<LabelFilter>),
+    And(Box<Self>, Box<Self>),
     /// Either.
-    Or(Box<LabelFilter>, Box<LabelFilter>),
+    Or(Box<Self>, Box<Self>),
 }
 
 /// How an unwrapped label becomes a number.

@@ -2,6 +2,11 @@
 //! parameters go in as they came to the HTTP API, and the answer is compared as
 //! `conformance/tools/conform.py` compares it. Skipped, with a word, where the recordings are absent.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a recording that cannot be read is a failed test"
+)]
+
 use std::collections::{BTreeMap, HashSet};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -473,4 +478,41 @@ fn answers_equal_lokis() {
         }
     }
     assert!(below.is_empty(), "{below:?}");
+}
+
+#[test]
+fn queries_are_formatted_as_lokis() {
+    let Some(folder) = folder() else {
+        println!("skipped: no recordings");
+        return;
+    };
+    let mut wrong = Vec::new();
+    let mut count = 0;
+    for case in lines(&folder, "endpoints") {
+        if !case["request"]["path"]
+            .as_str()
+            .unwrap()
+            .ends_with("/format_query")
+        {
+            continue;
+        }
+        let params = case["request"]["params"].as_array().unwrap();
+        let query = params
+            .iter()
+            .find(|p| p[0] == "query")
+            .map_or("", |p| p[1].as_str().unwrap());
+        let answer = match parse(query) {
+            Ok(expr) => json!({"status": "success", "data": logql::pretty(&expr)}),
+            Err(e) => json!({"status": "invalid-query", "error": e.to_string()}),
+        };
+        count += 1;
+        if case["expect"]["json"] != answer {
+            wrong.push(format!(
+                "{}\n{}\n{answer}",
+                case["id"], case["expect"]["json"]
+            ));
+        }
+    }
+    println!("format_query: {}/{count} equal", count - wrong.len());
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

@@ -22,8 +22,8 @@ enum Node {
     Duration(String, CompareOp, i64),
     Bytes(String, CompareOp, u64),
     Ip(String, bool, IpRange),
-    And(Box<Node>, Box<Node>),
-    Or(Box<Node>, Box<Node>),
+    And(Box<Self>, Box<Self>),
+    Or(Box<Self>, Box<Self>),
 }
 
 impl Condition {

@@ -23,7 +23,7 @@ struct Filter {
 enum Test {
     Everything,
     NotEmpty,
-    Contains(Finder<'static>),
+    Contains(Box<Finder<'static>>),
     Regex(Regex),
     Pattern(LinePattern),
     Ip(IpRange),
@@ -55,7 +55,7 @@ fn test(op: LineOp, needle: &Needle) -> Result<Test, String> {
     }
     Ok(match op {
         LineOp::Contains | LineOp::NotContains => {
-            Test::Contains(Finder::new(needle.text.as_bytes()).into_owned())
+            Test::Contains(Box::new(Finder::new(needle.text.as_bytes()).into_owned()))
         }
         LineOp::Regex | LineOp::NotRegex => match needle.text.as_str() {
             // Loki simplifies these two, and they take newlines then.

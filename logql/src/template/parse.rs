@@ -17,9 +17,9 @@ pub(super) struct Tree {
 pub(super) enum Node {
     Text(String),
     Action(Pipe),
-    If(Pipe, Vec<Node>, Vec<Node>),
-    Range(Pipe, Vec<Node>, Vec<Node>),
-    With(Pipe, Vec<Node>, Vec<Node>),
+    If(Pipe, Vec<Self>, Vec<Self>),
+    Range(Pipe, Vec<Self>, Vec<Self>),
+    With(Pipe, Vec<Self>, Vec<Self>),
     Call(String, Option<Pipe>),
     Break,
     Continue,
@@ -296,7 +296,7 @@ fn quoted(text: &str) -> Option<(Token, usize)> {
                 at = text.len() - behind.len();
             }
             c => {
-                value.extend_from_slice(rest[..c.len_utf8()].as_bytes());
+                value.extend_from_slice(&rest.as_bytes()[..c.len_utf8()]);
                 at += c.len_utf8();
             }
         }

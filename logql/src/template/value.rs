@@ -13,8 +13,8 @@ pub(super) enum Value {
     Int(i64),
     Float(f64),
     Text(String),
-    List(Arc<Vec<Value>>),
-    Map(Arc<BTreeMap<String, Value>>),
+    List(Arc<Vec<Self>>),
+    Map(Arc<BTreeMap<String, Self>>),
     Time(Time),
     /// The labels of the line; they are not copied.
     Labels,
