@@ -16,6 +16,8 @@ pub struct App {
     pub file: parking_lot::RwLock<Arc<PrometheusConfig>>,
     /// The storage.
     pub storage: Arc<Storage>,
+    /// Room for PromQL queries, as many as may run at once.
+    pub queries: tokio::sync::Semaphore,
     /// Our own counters.
     pub telemetry: Telemetry,
     /// When the process started, by the wall clock.

@@ -13,6 +13,8 @@ fn main() -> ExitCode {
     trilobite::telemetry::init_logging(&config);
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        // Walks of a syntax tree are as deep as the tree; the parser bounds it with this in mind.
+        .thread_stack_size(8 << 20)
         .build()
     {
         Ok(runtime) => runtime,

@@ -41,6 +41,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         web_address: listeners.web_address.clone(),
         file: parking_lot::RwLock::new(Arc::new(file)),
         storage: Arc::clone(&storage),
+        queries: tokio::sync::Semaphore::new(config.query_max_concurrency.max(1)),
         telemetry: crate::telemetry::Telemetry::default(),
         started_at: SystemTime::now(),
         started: Instant::now(),

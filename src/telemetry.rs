@@ -76,6 +76,14 @@ impl Telemetry {
         }
     }
 
+    /// When the configuration was last read well; none where the last read failed.
+    #[must_use]
+    pub fn last_reload(&self) -> Option<SystemTime> {
+        let seconds = self.reload_seconds.load(Ordering::Relaxed);
+        let failed = self.reload_failed.load(Ordering::Relaxed);
+        (!failed).then(|| SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(seconds))
+    }
+
     /// Everything, family by family.
     #[must_use]
     pub fn families(&self, storage: &Storage, started_at: SystemTime) -> Vec<Family> {

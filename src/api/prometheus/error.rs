@@ -1,0 +1,118 @@
+//! Errors of the Prometheus API: which status, which `errorType`, which words.
+
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, StatusCode, header};
+use promql::EvalError;
+
+use crate::body::BodyError;
+use crate::tenant::TenantError;
+
+/// What went wrong, by the `errorType` that clients see.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum ApiError {
+    /// A parameter or the query is at fault.
+    BadData(String),
+    /// The query cannot be carried out on this data.
+    Execution(String),
+    /// Nobody waits for the answer.
+    Canceled(String),
+    /// It took too long.
+    Timeout(String),
+    /// Storage failed.
+    Internal(String),
+    /// What was asked is switched off, as upstream answers it: with 500.
+    Unavailable(String),
+    /// No room for the answer now; asking again later may help.
+    Overloaded(String),
+    /// There is no such thing.
+    NotFound(String),
+    /// Asked for something that this server cannot do.
+    NotImplemented(String),
+    /// A body larger than the limit.
+    TooLarge(String),
+}
+
+impl ApiError {
+    /// A parameter that cannot be taken, in upstream's words.
+    pub(super) fn parameter(name: &str, reason: impl std::fmt::Display) -> Self {
+        Self::BadData(format!("invalid parameter \"{name}\": {reason}"))
+    }
+
+    fn parts(&self) -> (StatusCode, &'static str, &str) {
+        match self {
+            Self::BadData(text) => (StatusCode::BAD_REQUEST, "bad_data", text),
+            Self::Execution(text) => (StatusCode::UNPROCESSABLE_ENTITY, "execution", text),
+            // 499 is what proxies log for a client that went away.
+            Self::Canceled(text) => (
+                StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST),
+                "canceled",
+                text,
+            ),
+            Self::Timeout(text) => (StatusCode::SERVICE_UNAVAILABLE, "timeout", text),
+            Self::Internal(text) => (StatusCode::INTERNAL_SERVER_ERROR, "internal", text),
+            Self::Unavailable(text) => (StatusCode::INTERNAL_SERVER_ERROR, "unavailable", text),
+            Self::Overloaded(text) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", text),
+            Self::NotFound(text) => (StatusCode::NOT_FOUND, "not_found", text),
+            Self::NotImplemented(text) => (StatusCode::NOT_IMPLEMENTED, "unavailable", text),
+            Self::TooLarge(text) => (StatusCode::PAYLOAD_TOO_LARGE, "bad_data", text),
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let (status, kind, text) = self.parts();
+        let body = format!(
+            "{{\"status\":\"error\",\"errorType\":\"{kind}\",\"error\":{}}}",
+            serde_json::Value::from(text)
+        );
+        let mut response = Response::new(Body::from(body));
+        *response.status_mut() = status;
+        response.headers_mut().insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/json"),
+        );
+        response
+    }
+}
+
+impl From<storage::Error> for ApiError {
+    fn from(error: storage::Error) -> Self {
+        let text = error.to_string();
+        match error {
+            storage::Error::BadInput(_) => Self::BadData(text),
+            storage::Error::MemoryLimit { .. } | storage::Error::Closed => Self::Overloaded(text),
+            _ => Self::Internal(text),
+        }
+    }
+}
+
+impl From<EvalError> for ApiError {
+    fn from(error: EvalError) -> Self {
+        let text = error.to_string();
+        match error {
+            EvalError::BadQuery(_) => Self::parameter("query", text),
+            EvalError::Execution(_) | EvalError::TooManySamples => Self::Execution(text),
+            EvalError::Canceled => Self::Canceled(text),
+            EvalError::TimedOut => Self::Timeout(text),
+            EvalError::Read(_) => Self::Internal(text),
+        }
+    }
+}
+
+impl From<TenantError> for ApiError {
+    fn from(error: TenantError) -> Self {
+        Self::BadData(error.to_string())
+    }
+}
+
+impl From<BodyError> for ApiError {
+    fn from(error: BodyError) -> Self {
+        let text = error.to_string();
+        match error {
+            BodyError::TooLarge { .. } => Self::TooLarge(text),
+            _ => Self::BadData(text),
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! What a request asks: tenant, and parameters of URL and form together.
+
+use axum::extract::{FromRequest, Request};
+use http::{HeaderMap, Method, header};
+use promql::ParseOptions;
+use storage::model::{Matcher, MsRange, Tenant};
+
+use super::error::ApiError;
+use crate::app::AppState;
+use crate::config::Config;
+use crate::tenant;
+
+/// Times beyond this many milliseconds are cut to it: sums of a time, a range and an offset then stay within 64 bits.
+const MAX_TIME_MS: i64 = 100_000_000_000_000_000;
+
+/// The header that asks for answers as an older Prometheus gave them.
+const COMPAT_HEADER: &str = "x-trilobite-compat-prometheus";
+
+/// A request, read.
+pub(super) struct Ask {
+    pub(super) tenant: Tenant,
+    pub(super) params: Params,
+    /// Answers as Prometheus 2.45 gave them are wanted.
+    pub(super) version_2: bool,
+}
+
+impl FromRequest<AppState> for Ask {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, app: &AppState) -> Result<Self, ApiError> {
+        let tenant = tenant::of(request.headers(), &app.config)?;
+        let version_2 = text_of(request.headers(), COMPAT_HEADER).trim() == "2";
+        let form = request.method() == Method::POST
+            && text_of(request.headers(), header::CONTENT_TYPE.as_str())
+                .trim_start()
+                .starts_with("application/x-www-form-urlencoded");
+        let url = request.uri().query().unwrap_or_default().to_owned();
+        let mut params = Params::default();
+        if form {
+            let limit = usize::try_from(app.config.max_body_bytes).unwrap_or(usize::MAX);
+            params.read(&crate::body::read(request.into_body(), limit).await?);
+        }
+        params.read(url.as_bytes());
+        Ok(Self {
+            tenant,
+            params,
+            version_2,
+        })
+    }
+}
+
+fn text_of<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
+    headers
+        .get(name)
+        .and_then(|v| v.to_str().ok())
+        .unwrap_or_default()
+}
+
+/// Names and values. Those of the form come before those of the URL, and the first of a name counts.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Params(Vec<(String, String)>);
+
+impl Params {
+    fn read(&mut self, text: &[u8]) {
+        self.0.extend(form_urlencoded::parse(text).into_owned());
+    }
+
+    /// The first value; empty where there is none.
+    pub(super) fn get(&self, name: &str) -> &str {
+        let first = self.0.iter().find(|(n, _)| n == name);
+        first.map_or("", |(_, value)| value.as_str())
+    }
+
+    /// All values.
+    pub(super) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.0
+            .iter()
+            .filter(move |(n, _)| n == name)
+            .map(|(_, value)| value.as_str())
+    }
+
+    /// `limit`: 0 where absent, which means none.
+    pub(super) fn limit(&self) -> Result<usize, ApiError> {
+        let text = self.get("limit");
+        if text.is_empty() {
+            return Ok(0);
+        }
+        let Ok(limit) = text.parse::<i64>() else {
+            let quoted = promql::lexer::quote(text);
+            return Err(ApiError::parameter(
+                "limit",
+                format!("strconv.Atoi: parsing {quoted}: invalid syntax"),
+            ));
+        };
+        usize::try_from(limit)
+            .map_err(|_| ApiError::parameter("limit", "limit must be non-negative"))
+    }
+
+    /// A time in milliseconds, or a default.
+    pub(super) fn time_or(&self, name: &str, default_ms: i64) -> Result<i64, ApiError> {
+        let text = self.get(name);
+        if text.is_empty() {
+            return Ok(default_ms);
+        }
+        parse_time(text).map_err(|reason| {
+            ApiError::parameter(name, format!("invalid time value for '{name}': {reason}"))
+        })
+    }
+
+    /// A time in milliseconds that must be there.
+    pub(super) fn time(&self, name: &str) -> Result<i64, ApiError> {
+        parse_time(self.get(name)).map_err(|reason| ApiError::parameter(name, reason))
+    }
+
+    /// `start` and `end`, all of time where absent.
+    pub(super) fn range(&self) -> Result<MsRange, ApiError> {
+        Ok(MsRange::new(
+            self.time_or("start", MsRange::ALL.min_ms)?,
+            self.time_or("end", MsRange::ALL.max_ms)?,
+        ))
+    }
+
+    /// The selectors of `match[]`, each of which must exclude something.
+    pub(super) fn selectors(&self) -> Result<Vec<Vec<Matcher>>, String> {
+        self.all("match[]")
+            .map(|text| {
+                let matchers = promql::parse_selector(text).map_err(|e| e.to_string())?;
+                if matchers.iter().all(Matcher::matches_empty) {
+                    return Err("match[] must contain at least one non-empty matcher".to_owned());
+                }
+                Ok(matchers)
+            })
+            .collect()
+    }
+}
+
+/// Seconds since the epoch with a fraction, or RFC 3339; in milliseconds.
+///
+/// # Errors
+/// In upstream's words.
+pub(super) fn parse_time(text: &str) -> Result<i64, String> {
+    if let Ok(seconds) = text.parse::<f64>()
+        && !seconds.is_nan()
+    {
+        return Ok(((seconds * 1000.0).round() as i64).clamp(-MAX_TIME_MS, MAX_TIME_MS));
+    }
+    if let Ok(time) = chrono::DateTime::parse_from_rfc3339(text) {
+        return Ok(time.timestamp_millis());
+    }
+    match text {
+        // The earliest and latest time that upstream can write, which its clients send back.
+        "-292273086-05-16T16:47:06Z" => Ok(-MAX_TIME_MS),
+        "292277025-08-18T07:12:54.999999999Z" => Ok(MAX_TIME_MS),
+        _ => Err(format!(
+            "cannot parse {} to a valid timestamp",
+            promql::lexer::quote(text)
+        )),
+    }
+}
+
+/// Seconds with a fraction, or a Prometheus duration; in nanoseconds.
+///
+/// # Errors
+/// In upstream's words.
+pub(super) fn parse_duration(text: &str) -> Result<i64, String> {
+    let quoted = promql::lexer::quote(text);
+    if let Ok(seconds) = text.parse::<f64>()
+        && !seconds.is_nan()
+    {
+        let nanoseconds = seconds * 1e9;
+        if nanoseconds.abs() >= i64::MAX as f64 {
+            return Err(format!(
+                "cannot parse {quoted} to a valid duration. It overflows int64"
+            ));
+        }
+        return Ok(nanoseconds as i64);
+    }
+    crate::config::parse_duration(text)
+        .ok()
+        .and_then(|d| i64::try_from(d.as_nanos()).ok())
+        .ok_or_else(|| format!("cannot parse {quoted} to a valid duration"))
+}
+
+/// The parts of the language that are switched on.
+pub(super) fn parse_options(config: &Config) -> ParseOptions {
+    ParseOptions {
+        experimental_functions: config.feature("promql-experimental-functions"),
+        extended_range_selectors: config.feature("promql-extended-range-selectors"),
+        fill_modifiers: config.feature("promql-binop-fill-modifiers"),
+    }
+}
+
+/// Now, in milliseconds since the epoch.
+pub(super) fn now_ms() -> i64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    now.map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_seconds_or_rfc_3339() {
+        for (text, ms) in [
+            ("1793491200", 1_793_491_200_000),
+            ("1793491200.123", 1_793_491_200_123),
+            ("-1", -1000),
+            ("1e3", 1_000_000),
+            ("2026-11-01T00:00:00Z", 1_793_491_200_000),
+            ("2026-11-01T01:00:00.5+01:00", 1_793_491_200_500),
+            ("1e300", MAX_TIME_MS),
+        ] {
+            assert_eq!(parse_time(text), Ok(ms), "{text}");
+        }
+        for text in ["", "x", "2026-13-01T00:00:00Z", "NaN"] {
+            let expected = format!("cannot parse \"{text}\" to a valid timestamp");
+            assert_eq!(parse_time(text), Err(expected));
+        }
+    }
+
+    #[test]
+    fn durations_are_seconds_or_units() {
+        assert_eq!(parse_duration("0.5"), Ok(500_000_000));
+        assert_eq!(parse_duration("1m30s"), Ok(90_000_000_000));
+        assert_eq!(parse_duration("-1"), Ok(-1_000_000_000));
+        assert_eq!(
+            parse_duration("1e20"),
+            Err("cannot parse \"1e20\" to a valid duration. It overflows int64".to_owned())
+        );
+        assert_eq!(
+            parse_duration(""),
+            Err("cannot parse \"\" to a valid duration".to_owned())
+        );
+    }
+
+    #[test]
+    fn the_form_comes_before_the_url() {
+        let mut params = Params::default();
+        params.read(b"query=up%2B1&match[]=a");
+        params.read(b"query=down&match%5B%5D=b");
+        assert_eq!(params.get("query"), "up+1");
+        assert_eq!(params.all("match[]").collect::<Vec<_>>(), ["a", "b"]);
+    }
+}
