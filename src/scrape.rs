@@ -14,7 +14,8 @@ use crate::wire::remote_write::Writer;
 /// The job of the self-scrape.
 pub const JOB: &str = "trilobite";
 
-const INTERVAL: Duration = Duration::from_secs(15);
+/// Time from one self-scrape to the next.
+pub const INTERVAL: Duration = Duration::from_secs(15);
 
 /// Scrapes this process every 15 seconds until it stops, the first time at once.
 pub async fn self_scrape(app: AppState, mut stopped: watch::Receiver<bool>) {

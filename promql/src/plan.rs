@@ -170,7 +170,9 @@ pub struct PlannedSelect {
 pub struct Stats {
     /// Samples looked at, each as often as a step looked at it.
     pub total_samples: u64,
-    /// The same for each step.
+    /// Samples taken out of storage: one that several windows of a range share counts once.
+    pub samples_read: u64,
+    /// The samples looked at, for each step.
     pub samples_per_step: Vec<(i64, u64)>,
     /// Most samples held at once.
     pub peak_samples: usize,
@@ -367,6 +369,11 @@ impl Plan {
 }
 
 impl Budget {
+    /// Counts samples that were taken out of storage.
+    pub(crate) fn read(&mut self, samples: usize) {
+        self.stats.samples_read += samples as u64;
+    }
+
     /// The figures, with the times of the steps.
     pub(crate) fn finish(mut self, grid: &Grid) -> Stats {
         self.stats.total_samples = self.per_step.iter().sum();

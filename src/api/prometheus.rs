@@ -23,6 +23,7 @@ mod query;
 mod query_exemplars;
 mod query_range;
 mod rules;
+mod self_metrics;
 mod series;
 mod status;
 mod targets;
@@ -84,6 +85,7 @@ pub fn router() -> Router<AppState> {
         .route("/status/buildinfo", get(status::build_info))
         .route("/status/runtimeinfo", get(status::runtime_info))
         .route("/status/config", get(status::config))
+        .route("/status/self_metrics", get(self_metrics::handle))
         .route("/status/flags", get(status::flags))
         .route("/status/tsdb", get(status::tsdb))
         .route("/status/walreplay", get(status::wal_replay))

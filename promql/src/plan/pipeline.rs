@@ -99,6 +99,7 @@ impl Pipeline {
                 ) {
                     let size = series.floats.len() + series.histograms.len();
                     budget.looked_at(0, self.grid.steps, size);
+                    budget.read(size);
                     budget.hold(size)?;
                     sink.push(series);
                 }

@@ -149,6 +149,7 @@ pub(super) fn extras(ask: &Ask, answer: &Answer, timings: Timings) -> Extras {
             },
             "samples": {
                 "totalQueryableSamples": answer.stats.total_samples,
+                "samplesRead": answer.stats.samples_read,
                 "peakSamples": answer.stats.peak_samples,
             }
         })

@@ -22,9 +22,6 @@ pub(super) async fn metrics(State(app): State<AppState>) -> Response {
         header::CONTENT_TYPE,
         "text/plain; version=0.0.4; charset=utf-8; escaping=underscores",
     )];
-    (
-        headers,
-        app.telemetry.exposition(&app.storage, app.started_at),
-    )
-        .into_response()
+    let families = app.telemetry.families(&app.storage, app.started_at);
+    (headers, crate::telemetry::exposition(&families)).into_response()
 }

@@ -1,7 +1,7 @@
 //! `GET /api/v1/label/{name}/values`: values of a label, sorted.
 
 use axum::extract::{Path, State};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 
 use super::error::ApiError;
 use super::labels::truncated;
@@ -13,6 +13,9 @@ pub(super) async fn handle(
     Path(name): Path<String>,
     ask: Ask,
 ) -> Result<Response, ApiError> {
+    if name.is_empty() {
+        return Ok(crate::api::not_found().await.into_response());
+    }
     let name = unescape(&name);
     if name.is_empty() {
         return Err(ApiError::BadData("invalid label name: \"\"".to_owned()));

@@ -3,16 +3,16 @@
 use axum::extract::State;
 use axum::response::Response;
 use serde_json::{Value, json};
-use storage::model::{Labels, Matcher};
+use storage::model::{Labels, METRIC_NAME, Matcher, MsRange, SampleBuf, Tenant};
+use storage::read::SeriesSelect;
 
 use super::error::ApiError;
 use super::format::success;
 use super::metadata::number;
-use super::params::Ask;
+use super::params::{Ask, now_ms};
+use super::self_metrics;
 use crate::app::{App, AppState};
-
-/// Job of the built-in scrape.
-const SELF_JOB: &str = "trilobite";
+use crate::scrape::JOB as SELF_JOB;
 
 pub(super) async fn handle(State(app): State<AppState>, ask: Ask) -> Result<Response, ApiError> {
     let state = ask.params.get("state").to_lowercase();
@@ -20,6 +20,7 @@ pub(super) async fn handle(State(app): State<AppState>, ask: Ask) -> Result<Resp
     let show = |wanted: &str| matches!(state.as_str(), "" | "any") || state == wanted;
     let wanted = |_: &Value| pool.is_empty() || pool == SELF_JOB;
     let active: Vec<Value> = own_target(&app)
+        .await?
         .into_iter()
         .filter(wanted)
         .filter(|_| show("active"))
@@ -42,21 +43,26 @@ fn scrapes_itself(app: &App) -> bool {
 }
 
 /// The built-in target, where it is on.
-fn own_target(app: &App) -> Option<Value> {
+async fn own_target(app: &App) -> Result<Option<Value>, ApiError> {
     if !scrapes_itself(app) {
-        return None;
+        return Ok(None);
     }
-    let global = app.file().global.clone();
-    let interval = crate::config::format_duration(global.scrape_interval);
-    let timeout = crate::config::format_duration(global.scrape_timeout);
+    let interval = crate::config::format_duration(crate::scrape::INTERVAL);
     let url = format!("http://{}/metrics", app.web_address);
-    Some(json!({
+    let last = last_scrape(app).await?;
+    // Upstream shows the zero time until the first scrape is through.
+    let when = last.t_ms.and_then(chrono::DateTime::from_timestamp_millis);
+    let when = when.map_or_else(
+        || "0001-01-01T00:00:00Z".to_owned(),
+        |t| t.to_rfc3339_opts(chrono::SecondsFormat::Millis, true),
+    );
+    Ok(Some(json!({
         "discoveredLabels": {
             "__address__": app.web_address,
             "__metrics_path__": "/metrics",
             "__scheme__": "http",
             "__scrape_interval__": interval,
-            "__scrape_timeout__": timeout,
+            "__scrape_timeout__": interval,
             "job": SELF_JOB,
         },
         "labels": {"instance": app.web_address, "job": SELF_JOB},
@@ -64,12 +70,52 @@ fn own_target(app: &App) -> Option<Value> {
         "scrapeUrl": url,
         "globalUrl": url,
         "lastError": "",
-        "lastScrape": "0001-01-01T00:00:00Z",
-        "lastScrapeDuration": 0,
-        "health": "unknown",
+        "lastScrape": when,
+        "lastScrapeDuration": last.seconds,
+        "health": if last.t_ms.is_some() { "up" } else { "unknown" },
         "scrapeInterval": interval,
-        "scrapeTimeout": timeout,
-    }))
+        "scrapeTimeout": interval,
+    })))
+}
+
+/// The newest self-scrape, as its own series tell it.
+#[derive(Default)]
+struct LastScrape {
+    t_ms: Option<i64>,
+    seconds: f64,
+}
+
+async fn last_scrape(app: &App) -> Result<LastScrape, ApiError> {
+    let now = now_ms();
+    let select = SeriesSelect {
+        matchers: vec![
+            Matcher::equal(METRIC_NAME, "scrape_duration_seconds"),
+            Matcher::equal("job", SELF_JOB),
+            Matcher::equal("instance", app.web_address.as_str()),
+        ],
+        range: MsRange::new(now - 300_000, now),
+    };
+    let mut last = LastScrape::default();
+    let mut set = app
+        .storage
+        .select_series(&Tenant::anonymous(), &select)
+        .await?;
+    while let Some(batch) = set.next_batch().await? {
+        let mut buf = SampleBuf::default();
+        for series in batch {
+            buf.clear();
+            series
+                .samples(&mut buf)
+                .map_err(|e| ApiError::Internal(e.to_string()))?;
+            if let (Some(&t_ms), Some(&seconds)) = (buf.t_ms.last(), buf.values.last()) {
+                last = LastScrape {
+                    t_ms: Some(t_ms),
+                    seconds,
+                };
+            }
+        }
+    }
+    Ok(last)
 }
 
 /// Metadata by target: that of the own families, where this process scrapes itself.
@@ -85,44 +131,24 @@ pub(super) async fn metadata(State(app): State<AppState>, ask: Ask) -> Result<Re
     let mut entries: Vec<Value> = Vec::new();
     if scrapes_itself(&app) && matchers.iter().all(|m| m.matches_labels(&target)) {
         let metric = ask.params.get("metric");
-        let families = own_families(&app);
-        for (family, kind, help) in families
+        let families = self_metrics::families(&app);
+        let wanted = families
             .iter()
-            .filter(|(f, _, _)| metric.is_empty() || f == metric)
-            .take(limit)
-        {
+            .filter(|f| metric.is_empty() || f.name == metric);
+        for family in wanted.take(limit) {
             let mut entry = json!({
                 "target": {"instance": app.web_address, "job": SELF_JOB},
-                "type": kind,
-                "help": help,
+                "type": family.metric_type.as_str(),
+                "help": family.help,
                 "unit": "",
             });
             if metric.is_empty() {
-                entry["metric"] = json!(family);
+                entry["metric"] = json!(family.name);
             }
             entries.push(entry);
         }
     }
     Ok(success(&entries))
-}
-
-/// Name, type and help of what `/metrics` says.
-fn own_families(app: &App) -> Vec<(String, String, String)> {
-    let text = app.telemetry.exposition(&app.storage, app.started_at);
-    let mut families = Vec::new();
-    let mut help = ("", "");
-    for line in text.lines() {
-        if let Some(rest) = line.strip_prefix("# HELP ") {
-            help = rest.split_once(' ').unwrap_or((rest, ""));
-        } else if let Some((name, kind)) = line
-            .strip_prefix("# TYPE ")
-            .and_then(|rest| rest.split_once(' '))
-        {
-            let about = if help.0 == name { help.1 } else { "" };
-            families.push((name.to_owned(), kind.to_owned(), about.to_owned()));
-        }
-    }
-    families
 }
 
 pub(super) async fn scrape_pools(State(app): State<AppState>) -> Response {
@@ -142,11 +168,9 @@ pub(super) async fn scrape_pool_config(
     if !scrapes_itself(&app) || pool != SELF_JOB {
         return Err(unknown_pool(pool));
     }
-    let global = app.file().global.clone();
+    let interval = crate::config::format_duration(crate::scrape::INTERVAL);
     let yaml = format!(
-        "job_name: {SELF_JOB}\nscrape_interval: {}\nscrape_timeout: {}\nmetrics_path: /metrics\nscheme: http\nstatic_configs:\n- targets:\n  - {}\n",
-        crate::config::format_duration(global.scrape_interval),
-        crate::config::format_duration(global.scrape_timeout),
+        "job_name: {SELF_JOB}\nscrape_interval: {interval}\nscrape_timeout: {interval}\nmetrics_path: /metrics\nscheme: http\nstatic_configs:\n- targets:\n  - {}\n",
         app.web_address
     );
     Ok(success(&json!({"yaml": yaml})))

@@ -108,6 +108,7 @@ impl InstantLeaf {
                 Sample::Histogram(h) => h.size_in_samples(),
             };
             budget.looked_at(step, grid.steps, size);
+            budget.read(size);
             out.set(step, sample);
             any = true;
         }

@@ -103,6 +103,8 @@ impl RangeLeaf {
         };
         let mut out: Option<StepSeries> = None;
         let mut at_step = vec![0.0; params.len()];
+        // Samples before these are in an earlier window already.
+        let (mut floats_read, mut histograms_read) = (0, 0);
         for step in 0..grid.steps {
             let end_ms = self.end_ms(grid, step);
             let start_ms = end_ms - self.range_ms;
@@ -125,6 +127,10 @@ impl RangeLeaf {
             let looked_at = window.floats.len() + sizes.sum::<usize>();
             budget.looked_at(step, grid.steps, looked_at);
             budget.note(looked_at)?;
+            let new = histograms_read.max(h.from)..h.to;
+            let new_histograms = histograms.values[new].iter().map(|h| h.size_in_samples());
+            budget.read(f.to - floats_read.max(f.from) + new_histograms.sum::<usize>());
+            (floats_read, histograms_read) = (f.to, h.to);
             for (value, param) in at_step.iter_mut().zip(params) {
                 *value = param.get(step);
             }
