@@ -20,7 +20,7 @@ use crate::plan::{
     Answer, Budget, EvalError, EvalOptions, MatrixSeries, Plan, Value, VectorSample,
 };
 use crate::vector::aggregate::Aggregation;
-use crate::vector::matching::{self, NameRule, Output, SAME_LABELS};
+use crate::vector::matching::{self, Frame, MatchError, Output, SAME_LABELS};
 use crate::vector::{Grid, Grouping, Sample, StepSeries, is_present, select, without_metric};
 
 /// The value of a node.
@@ -123,7 +123,7 @@ impl Evaluator<'_> {
                 let (options, annotations) = (self.options, &mut self.annotations);
                 let apply = |s| stage.apply(s, &grid, options, annotations);
                 let out = vector.into_iter().filter_map(apply).collect();
-                self.unite(out, grid.steps)?
+                self.unite(out, &grid)?
             }
             Kind::HeldRange { pipeline, params } => self.held_range(pipeline, params, grid)?,
             Kind::SubqueryRange {
@@ -171,8 +171,7 @@ impl Evaluator<'_> {
                 child,
             } => {
                 let vector = self.vector(*child)?;
-                select::count_values(&label, &vector, &names, without, grid.steps)
-                    .map_err(EvalError::Execution)?
+                select::count_values(&label, &vector, &names, without, self.frame(&grid))?
             }
             Kind::Binary {
                 op,
@@ -183,18 +182,16 @@ impl Evaluator<'_> {
                 position,
             } => {
                 let (left, right) = (self.vector(*left)?, self.vector(*right)?);
-                let names = self.names();
+                let frame = self.frame(&grid);
                 let annotations = &mut self.annotations;
                 let operation = matching::Operation {
                     op,
                     bool_modifier,
-                    names,
-                    steps: grid.steps,
+                    frame,
                 };
                 matching::combine(&operation, &left, &right, &matching, &mut |note| {
                     annotations.add(&note, position);
-                })
-                .map_err(EvalError::Execution)?
+                })?
             }
             Kind::Set {
                 op,
@@ -203,8 +200,7 @@ impl Evaluator<'_> {
                 right,
             } => {
                 let (left, right) = (self.vector(*left)?, self.vector(*right)?);
-                matching::combine_sets(op, left, right, &matching, self.names(), grid.steps)
-                    .map_err(EvalError::Execution)?
+                matching::combine_sets(op, left, right, &matching, self.frame(&grid))?
             }
             Kind::HistogramQuantile {
                 quantiles,
@@ -293,9 +289,11 @@ impl Evaluator<'_> {
         }
     }
 
-    const fn names(&self) -> NameRule {
-        NameRule {
-            delayed: self.options.delayed_name_removal,
+    const fn frame(&self, grid: &Grid) -> Frame {
+        Frame {
+            steps: grid.steps,
+            delayed_names: self.options.delayed_name_removal,
+            max_cells: self.options.max_cells(),
         }
     }
 
@@ -309,6 +307,7 @@ impl Evaluator<'_> {
         };
         vector.retain(|s| !s.is_empty());
         self.budget.hold(vector.len() * steps.saturating_sub(1))?;
+        self.budget.widen(vector.len() * steps)?;
         for series in &mut vector {
             let value = series.values[0];
             series.values.resize(steps, value);
@@ -320,13 +319,13 @@ impl Evaluator<'_> {
     }
 
     /// Series of one label set become one where their steps allow it.
-    fn unite(&self, vector: Vec<StepSeries>, steps: usize) -> Result<Vec<StepSeries>, EvalError> {
+    fn unite(&self, vector: Vec<StepSeries>, grid: &Grid) -> Result<Vec<StepSeries>, EvalError> {
         if self.options.delayed_name_removal || !has_twins(&vector) {
             return Ok(vector);
         }
-        let mut out = Output::new(steps, false);
+        let mut out = Output::new(self.frame(grid));
         for series in vector {
-            out.put_all(series).map_err(EvalError::Execution)?;
+            out.put_all(series)?;
         }
         Ok(out.finish())
     }
@@ -487,6 +486,15 @@ fn answer(outcome: Outcome, root_type: ValueType, grid: &Grid, instant: bool) ->
     };
     series.sort_by(|a, b| a.labels.cmp(&b.labels));
     Value::Matrix(series)
+}
+
+impl From<MatchError> for EvalError {
+    fn from(e: MatchError) -> Self {
+        match e {
+            MatchError::Refused(text) => Self::Execution(text),
+            MatchError::TooLarge => Self::TooManySamples,
+        }
+    }
 }
 
 /// The error of two samples with one label set.

@@ -126,6 +126,11 @@ impl EvalOptions {
         }
     }
 
+    /// Values that may have room at once, present or not: sparse series take more of it than they have samples.
+    pub(crate) const fn max_cells(&self) -> usize {
+        self.max_samples.saturating_mul(4)
+    }
+
     /// Whether one moment is asked about.
     #[must_use]
     pub const fn is_instant(&self) -> bool {
@@ -242,6 +247,8 @@ pub struct Plan {
 pub(crate) struct Budget {
     max: usize,
     held: usize,
+    max_cells: usize,
+    cells: usize,
     pub(crate) stats: Stats,
     /// Per step of the outermost grid.
     per_step: Vec<u64>,
@@ -252,6 +259,15 @@ impl Budget {
     pub(crate) fn hold(&mut self, samples: usize) -> Result<(), EvalError> {
         self.held += samples;
         self.note(0)
+    }
+
+    /// Takes memory for values, present or not.
+    pub(crate) fn widen(&mut self, cells: usize) -> Result<(), EvalError> {
+        self.cells = self.cells.saturating_add(cells);
+        if self.cells > self.max_cells {
+            return Err(EvalError::TooManySamples);
+        }
+        Ok(())
     }
 
     /// Gives room back.
@@ -351,6 +367,7 @@ impl Plan {
     ) -> Self {
         let budget = Budget {
             max: options.max_samples,
+            max_cells: options.max_cells(),
             per_step: vec![0; grid.steps],
             ..Budget::default()
         };

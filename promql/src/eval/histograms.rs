@@ -12,7 +12,7 @@ use crate::number::format_open_metrics;
 use crate::plan::EvalError;
 use crate::plan::node::Node;
 use crate::plan::pipeline::stage::Steps;
-use crate::vector::matching::Output;
+use crate::vector::matching::{MatchError, Output};
 use crate::vector::{Grid, StepSeries, without_metric};
 
 const BUCKET: &str = "le";
@@ -61,15 +61,14 @@ impl Evaluator<'_> {
         }
         let vector = self.vector(child)?;
         let delayed = self.options.delayed_name_removal;
-        let mut out = Output::new(grid.steps, delayed && grid.steps == 1);
+        let mut out = Output::judged_later(self.frame(&grid));
         let mut asking = Asking::new(&vector, grid, delayed, position, &mut self.annotations);
         for q in &qs {
             for series in asking.answer(&Question::Quantile(q)) {
                 match &label {
                     None => out.put_all(series),
                     Some(label) => put_labelled(&mut out, series, label, q),
-                }
-                .map_err(EvalError::Execution)?;
+                }?;
             }
         }
         Ok(out.finish())
@@ -86,10 +85,10 @@ impl Evaluator<'_> {
         let (lower, upper) = (self.scalar(lower)?, self.scalar(upper)?);
         let vector = self.vector(child)?;
         let delayed = self.options.delayed_name_removal;
-        let mut out = Output::new(grid.steps, delayed && grid.steps == 1);
+        let mut out = Output::judged_later(self.frame(&grid));
         let mut asking = Asking::new(&vector, grid, delayed, position, &mut self.annotations);
         for series in asking.answer(&Question::Fraction(&lower, &upper)) {
-            out.put_all(series).map_err(EvalError::Execution)?;
+            out.put_all(series)?;
         }
         Ok(out.finish())
     }
@@ -101,7 +100,7 @@ fn put_labelled(
     series: StepSeries,
     label: &str,
     q: &Steps,
-) -> Result<(), String> {
+) -> Result<(), MatchError> {
     let labelled = |q: f64| {
         let mut builder = series.labels.to_builder();
         builder.set(label, &format_open_metrics(q)).finish()
@@ -112,7 +111,7 @@ fn put_labelled(
     }
     for step in 0..series.values.len() {
         if let Some(sample) = series.get(step) {
-            let slot = out.slot(labelled(q.get(step)), series.drop_name);
+            let slot = out.slot(labelled(q.get(step)), series.drop_name)?;
             out.put(slot, step, sample)?;
         }
     }

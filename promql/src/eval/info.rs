@@ -41,10 +41,10 @@ impl Evaluator<'_> {
         });
         let by_target = targets(&infos);
         let optional = data.iter().all(Matcher::matches_empty);
-        let mut out = Output::new(grid.steps, false);
+        let mut out = Output::new(self.frame(&grid));
         for series in &base {
             if is_info(&series.labels) {
-                out.put_all(series.clone()).map_err(EvalError::Execution)?;
+                out.put_all(series.clone())?;
                 continue;
             }
             let key = series.labels.keep(&IDENTIFYING);
@@ -68,8 +68,8 @@ impl Evaluator<'_> {
                 for (name, value) in &added.finish() {
                     labels.set(name, value);
                 }
-                let slot = out.slot(labels.finish(), series.drop_name);
-                out.put(slot, step, sample).map_err(EvalError::Execution)?;
+                let slot = out.slot(labels.finish(), series.drop_name)?;
+                out.put(slot, step, sample)?;
             }
         }
         Ok(out.finish())

@@ -22,7 +22,7 @@ impl Evaluator<'_> {
                 if matches!(pipeline.leaf, Leaf::Range(_)) {
                     self.refuse_twins(&series)?;
                 }
-                self.unite(series, pipeline.grid.steps)
+                self.unite(series, &pipeline.grid)
             }
             Sink::Reduce(groups) => Ok(self.reduced(groups)),
             Sink::Any(_) | Sink::Held(_) | Sink::Raw(_) => Ok(Vec::new()),

@@ -16,8 +16,14 @@ use crate::vector::Grid;
 use crate::vector::binary::Operator;
 use crate::vector::matching::{Cardinality, Matching, SetOperator};
 
+/// Times beyond this many milliseconds from the epoch are taken for this one, so that sums and differences of times stay
+/// within 64 bits. It is 70 million years.
+const FAR_MS: i64 = 1 << 61;
+
 /// Compiles an expression.
-pub(super) fn plan(mut expr: Expr, options: EvalOptions) -> Result<Plan, EvalError> {
+pub(super) fn plan(mut expr: Expr, mut options: EvalOptions) -> Result<Plan, EvalError> {
+    options.start_ms = options.start_ms.clamp(-FAR_MS, FAR_MS);
+    options.end_ms = options.end_ms.clamp(-FAR_MS, FAR_MS);
     let root_type = expr.value_type();
     if !options.is_instant() && matches!(root_type, ValueType::String | ValueType::Matrix) {
         return Err(EvalError::BadQuery(format!(
@@ -64,6 +70,9 @@ struct Compiler<'a> {
 impl Compiler<'_> {
     /// Compiles an expression on a grid; what does not depend on the step is evaluated at the first only.
     fn node(&mut self, expr: &Expr, grid: Grid) -> Result<Node, EvalError> {
+        if grid.steps > self.options.max_samples {
+            return Err(EvalError::TooManySamples);
+        }
         if grid.steps == 0 {
             let kind = match expr.value_type() {
                 ValueType::Scalar => Kind::Scalar(Steps::Each(Vec::new())),

@@ -118,12 +118,15 @@ impl Pipeline {
         match &mut self.sink {
             Sink::Collect(sink) => {
                 budget.hold(series.size_in_samples())?;
+                budget.widen(series.values.len())?;
                 sink.push(series);
             }
             Sink::Reduce(groups) => {
                 let before = groups.held_samples();
                 groups.push(&series);
-                budget.hold(groups.held_samples() - before)?;
+                let added = groups.held_samples() - before;
+                budget.hold(added)?;
+                budget.widen(added)?;
             }
             Sink::Any(any) => {
                 for (step, any) in any.iter_mut().enumerate() {

@@ -47,15 +47,31 @@ pub enum SetOperator {
     Unless,
 }
 
-/// How names of metrics are treated.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct NameRule {
-    /// Names go at the end of the evaluation rather than at each operator.
-    pub delayed: bool,
+/// What all results of an evaluation have in common.
+#[derive(Clone, Copy, Debug)]
+pub struct Frame {
+    /// Number of steps of every series.
+    pub steps: usize,
+    /// Names of metrics go at the end of the evaluation rather than at each operator.
+    pub delayed_names: bool,
+    /// Values that a result may have room for, present or not.
+    pub max_cells: usize,
 }
 
-/// An error of matching, in the upstream's words.
-pub type MatchError = String;
+/// Why two vectors cannot be combined.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MatchError {
+    /// Series meet that must not; in the upstream's words.
+    Refused(String),
+    /// The result is larger than [`Frame::max_cells`].
+    TooLarge,
+}
+
+impl From<&str> for MatchError {
+    fn from(text: &str) -> Self {
+        Self::Refused(text.to_owned())
+    }
+}
 
 pub(crate) const SAME_LABELS: &str = "vector cannot contain metrics with the same labelset";
 
@@ -141,32 +157,53 @@ pub fn combine_quietly(
 /// Result series, found by their labels.
 pub(crate) struct Output {
     steps: usize,
+    /// Series that there is room for.
+    room: usize,
     index: HashMap<Labels, usize>,
     series: Vec<StepSeries>,
     allow_same_labels: bool,
 }
 
 impl Output {
-    /// No series yet. With `allow_same_labels` a second sample of one label set at one step starts
-    /// another series, to be judged later.
-    pub(crate) fn new(steps: usize, allow_same_labels: bool) -> Self {
+    /// No series yet; no label set may have two samples at a step.
+    pub(crate) fn new(frame: Frame) -> Self {
         Self {
-            steps,
+            steps: frame.steps,
+            room: frame.max_cells / frame.steps.max(1),
             index: HashMap::new(),
             series: Vec::new(),
-            allow_same_labels,
+            allow_same_labels: false,
+        }
+    }
+
+    /// No series yet. Where names are dropped at the end, and there is a single step, two samples of one label set are judged
+    /// then only.
+    pub(crate) fn judged_later(frame: Frame) -> Self {
+        Self {
+            allow_same_labels: frame.delayed_names && frame.steps == 1,
+            ..Self::new(frame)
         }
     }
 
     /// Position of the series with these labels.
-    pub(crate) fn slot(&mut self, labels: Labels, drop_name: bool) -> usize {
-        let (series, steps) = (&mut self.series, self.steps);
-        *self.index.entry(labels).or_insert_with_key(|labels| {
-            let mut new = StepSeries::absent(labels.clone(), steps);
-            new.drop_name = drop_name;
-            series.push(new);
-            series.len() - 1
-        })
+    ///
+    /// # Errors
+    /// [`MatchError::TooLarge`].
+    pub(crate) fn slot(&mut self, labels: Labels, drop_name: bool) -> Result<usize, MatchError> {
+        if let Some(slot) = self.index.get(&labels) {
+            return Ok(*slot);
+        }
+        let mut new = StepSeries::absent(labels.clone(), self.take_room()?);
+        new.drop_name = drop_name;
+        self.index.insert(labels, self.series.len());
+        self.series.push(new);
+        Ok(self.series.len() - 1)
+    }
+
+    /// Number of steps, where there is room for a series of so many.
+    fn take_room(&mut self) -> Result<usize, MatchError> {
+        self.room = self.room.checked_sub(1).ok_or(MatchError::TooLarge)?;
+        Ok(self.steps)
     }
 
     /// Puts a sample into a series.
@@ -184,9 +221,10 @@ impl Output {
             return Ok(());
         }
         if !self.allow_same_labels {
-            return Err(SAME_LABELS.to_owned());
+            return Err(SAME_LABELS.into());
         }
-        let mut twin = StepSeries::absent(self.series[slot].labels.clone(), self.steps);
+        let steps = self.take_room()?;
+        let mut twin = StepSeries::absent(self.series[slot].labels.clone(), steps);
         twin.drop_name = self.series[slot].drop_name;
         twin.set(step, sample);
         self.series.push(twin);
@@ -200,7 +238,7 @@ impl Output {
             self.series.push(series);
             return Ok(());
         }
-        let slot = self.slot(series.labels.clone(), series.drop_name);
+        let slot = self.slot(series.labels.clone(), series.drop_name)?;
         for step in 0..self.steps {
             if let Some(sample) = series.get(step) {
                 self.put(slot, step, sample)?;
@@ -223,10 +261,8 @@ pub struct Operation {
     pub op: Operator,
     /// A comparison answers 0 or 1 rather than filter.
     pub bool_modifier: bool,
-    /// How names are treated.
-    pub names: NameRule,
-    /// Number of steps of both vectors.
-    pub steps: usize,
+    /// Of both vectors and the result.
+    pub frame: Frame,
 }
 
 /// Applies an operator between two vectors, series by series.
@@ -243,9 +279,9 @@ pub(crate) fn combine(
     let &Operation {
         op,
         bool_modifier,
-        names,
-        steps,
+        frame,
     } = operation;
+    let steps = frame.steps;
     let swapped = matching.cardinality == Cardinality::OneToMany;
     let (many, one) = if swapped {
         (right, left)
@@ -260,8 +296,8 @@ pub(crate) fn combine(
         many,
         one,
         matching,
-        drop_metric: op.changes_metric() || (bool_modifier && !names.delayed),
-        out: Output::new(steps, names.delayed && steps == 1),
+        drop_metric: op.changes_metric() || (bool_modifier && !frame.delayed_names),
+        out: Output::judged_later(frame),
         slots: HashMap::new(),
         remark,
     };
@@ -312,9 +348,9 @@ struct Pairing<'a> {
 }
 
 impl Pairing<'_> {
-    fn slot(&mut self, many: Option<usize>, one: Option<usize>) -> usize {
+    fn slot(&mut self, many: Option<usize>, one: Option<usize>) -> Result<usize, MatchError> {
         if let Some(slot) = self.slots.get(&(many, one)) {
-            return *slot;
+            return Ok(*slot);
         }
         let labels = match (many, one) {
             (Some(m), Some(o)) => {
@@ -333,9 +369,9 @@ impl Pairing<'_> {
             }
             (None, None) => Labels::empty(),
         };
-        let slot = self.out.slot(labels, self.bool_modifier);
+        let slot = self.out.slot(labels, self.bool_modifier)?;
         self.slots.insert((many, one), slot);
-        slot
+        Ok(slot)
     }
 
     /// Two series that meet nobody else.
@@ -348,7 +384,7 @@ impl Pairing<'_> {
         let (many, one) = (&self.many[m], &self.one[o]);
         let floats = many.histograms.is_empty() && one.histograms.is_empty();
         let trims = matches!(self.op, Operator::TrimLower | Operator::TrimUpper);
-        let slot = self.slot(Some(m), Some(o));
+        let slot = self.slot(Some(m), Some(o))?;
         for step in steps {
             let (a, b) = (many.values[step], one.values[step]);
             if !is_present(a) || !is_present(b) {
@@ -428,14 +464,14 @@ impl Pairing<'_> {
             let Some(sample) = self.many[m].get(step) else {
                 continue;
             };
-            let slot = self.slot(Some(m), one);
+            let slot = self.slot(Some(m), one)?;
             if one_to_one && !seen.is_empty() {
-                return Err("multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)".to_owned());
+                return Err("multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)".into());
             }
             if seen.contains(&slot) {
                 return Err(
                     "multiple matches for labels: grouping labels must ensure unique matches"
-                        .to_owned(),
+                        .into(),
                 );
             }
             seen.push(slot);
@@ -444,7 +480,7 @@ impl Pairing<'_> {
         if seen.is_empty()
             && let (Some(fill), Some(sample)) = (self.matching.fill_left, &one_sample)
         {
-            let slot = self.slot(None, one);
+            let slot = self.slot(None, one)?;
             self.samples(slot, step, &Sample::Float(fill), sample)?;
         }
         Ok(())
@@ -455,10 +491,10 @@ impl Pairing<'_> {
         pair.sort();
         let group = self.matching.key(&self.one[second].labels);
         let side = if self.swapped { "left" } else { "right" };
-        format!(
+        MatchError::Refused(format!(
             "found duplicate series for the match group {group} on the {side} hand-side of the operation: [{}, {}];many-to-many matching not allowed: matching labels must be unique on one side",
             pair[0], pair[1]
-        )
+        ))
     }
 }
 
@@ -471,9 +507,9 @@ pub fn combine_sets(
     left: Vec<StepSeries>,
     right: Vec<StepSeries>,
     matching: &Matching,
-    names: NameRule,
-    steps: usize,
+    frame: Frame,
 ) -> Result<Vec<StepSeries>, MatchError> {
+    let steps = frame.steps;
     let mut keep_left = vec![Vec::new(); left.len()];
     let mut keep_right = vec![Vec::new(); right.len()];
     let anywhere = |side: &[StepSeries], of: &[usize]| -> Vec<bool> {
@@ -498,7 +534,7 @@ pub fn combine_sets(
             }
         }
     }
-    let mut out = Output::new(steps, names.delayed && steps == 1);
+    let mut out = Output::judged_later(frame);
     let mut take = |series: Vec<StepSeries>, keep: Vec<Vec<bool>>| -> Result<(), MatchError> {
         for (mut series, keep) in series.into_iter().zip(keep) {
             for (step, _) in keep.iter().enumerate().filter(|(_, keep)| !**keep) {

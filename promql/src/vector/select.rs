@@ -4,7 +4,7 @@
 use indexmap::IndexMap;
 use storage::model::Labels;
 
-use super::matching::{MatchError, Output};
+use super::matching::{Frame, MatchError, Output};
 use super::{ABSENT, Grouping, Sample, StepSeries, is_present};
 use crate::annotation::Note;
 use crate::number::format_f;
@@ -96,16 +96,16 @@ pub fn count_values(
     input: &[StepSeries],
     names: &[String],
     without: bool,
-    steps: usize,
+    frame: Frame,
 ) -> Result<Vec<StepSeries>, MatchError> {
     let mut names = names.to_vec();
     if !without {
         names.push(label.to_owned());
     }
     let grouping = Grouping::new(&names, without);
-    let mut out = Output::new(steps, false);
+    let mut out = Output::new(frame);
     let mut counts: IndexMap<Labels, f64> = IndexMap::new();
-    for step in 0..steps {
+    for step in 0..frame.steps {
         counts.clear();
         for series in input {
             let text = match series.get(step) {
@@ -120,7 +120,7 @@ pub fn count_values(
                 .or_insert(0.0) += 1.0;
         }
         for (labels, count) in counts.drain(..) {
-            let slot = out.slot(labels, false);
+            let slot = out.slot(labels, false)?;
             out.put(slot, step, Sample::Float(count))?;
         }
     }
@@ -245,12 +245,29 @@ fn best(
 /// Whether a series belongs to the sampled part: the lower part of all hashes for a positive
 /// ratio, the rest for its complement.
 fn sampled(ratio: f64, labels: &Labels) -> bool {
-    let offset = labels.stable_hash() as f64 / u64::MAX as f64;
+    let offset = hash(labels) as f64 / u64::MAX as f64;
     if ratio >= 0.0 {
         offset < ratio
     } else {
         offset >= 1.0 + ratio
     }
+}
+
+/// The upstream's hash of a label set, so that the same series are sampled: XXH64 of all names and values, each behind its
+/// length (one byte, or 255 and three bytes, least significant first).
+fn hash(labels: &Labels) -> u64 {
+    let mut bytes = Vec::with_capacity(labels.as_bytes().len() + 16);
+    for text in labels.iter().flat_map(|(name, value)| [name, value]) {
+        match u8::try_from(text.len()) {
+            Ok(n) if n < u8::MAX => bytes.push(n),
+            _ => {
+                bytes.push(u8::MAX);
+                bytes.extend_from_slice(&(text.len() as u32).to_le_bytes()[..3]);
+            }
+        }
+        bytes.extend_from_slice(text.as_bytes());
+    }
+    xxhash_rust::xxh64::xxh64(&bytes, 0)
 }
 
 /// Sorts by value, ascending or descending; NaN comes last either way, and histograms are left out.

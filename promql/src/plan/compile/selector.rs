@@ -9,7 +9,7 @@ use super::super::pipeline::range::RangeLeaf;
 use super::super::pipeline::stage::Steps;
 use super::super::pipeline::{Leaf, Pipeline, Sink};
 use super::super::{EvalError, PlannedSelect};
-use super::Compiler;
+use super::{Compiler, FAR_MS};
 use crate::ast::{At, Duration, MatrixSelector, Subquery, VectorSelector};
 use crate::functions::Func;
 use crate::vector::Grid;
@@ -17,7 +17,7 @@ use crate::vector::Grid;
 impl Compiler<'_> {
     pub(super) fn at_ms(&self, at: Option<At>) -> Option<i64> {
         at.map(|at| match at {
-            At::Timestamp(t) => t,
+            At::Timestamp(t) => t.clamp(-FAR_MS, FAR_MS),
             At::Start => self.options.start_ms,
             At::End => self.options.end_ms,
         })

@@ -78,7 +78,7 @@ impl InstantLeaf {
             let Some(i) = next.checked_sub(1) else {
                 continue;
             };
-            let age = moment - samples.t_ms[i];
+            let age = moment.saturating_sub(samples.t_ms[i]);
             let too_old = if options.closed_ranges {
                 age > options.lookback_ms
             } else {
