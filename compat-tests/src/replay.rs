@@ -48,7 +48,10 @@ impl Report {
         self.total += 1;
         match problem {
             None => self.equal += 1,
-            Some(problem) => self.differences.push((id.to_owned(), problem)),
+            Some(problem) => {
+                let line = problem.split_whitespace().collect::<Vec<_>>().join(" ");
+                self.differences.push((id.to_owned(), line));
+            }
         }
     }
 

@@ -185,7 +185,8 @@ impl Server {
                 bail!("the server ended with {status}: {}", self.last_words());
             }
             let url = format!("{}/-/ready", self.urls.web);
-            if client.get(&url).await.is_ok_and(|a| a.status == 200) {
+            // 503 means not yet; any other answer comes from a server that serves.
+            if client.get(&url).await.is_ok_and(|a| a.status != 503) {
                 return Ok(());
             }
             if Instant::now() > until {

@@ -9,6 +9,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value as Json;
 
+use super::at;
 use super::histogram::{FloatHistogram, Hint};
 use super::judge::{self, Outcome};
 use super::nhcb;
@@ -239,6 +240,7 @@ impl Runner {
         }
         let outcome = judge::outcome(&answer)?;
         judge::result(eval, &outcome)?;
+        self.elsewhere(eval, at_ms).await?;
         if matches!(outcome, Outcome::Matrix(_) | Outcome::String(_)) || eval.ordered {
             return Ok(());
         }
@@ -270,6 +272,34 @@ impl Runner {
             _ => Outcome::Vector(middle),
         };
         judge::result(eval, &outcome).map_err(again)
+    }
+
+    /// With every selector fixed to the time by `@`, other times of evaluation say the same.
+    async fn elsewhere(&self, eval: &Eval, at_ms: i64) -> Result<(), String> {
+        let Some(expr) = at::fixed(&eval.expr, at_ms) else {
+            return Ok(());
+        };
+        let times = match at_ms {
+            0 => vec![-1000, 1000],
+            t => vec![-10 * t, 0, t / 5, 10 * t],
+        };
+        for time_ms in times {
+            let params = vec![
+                ("query".to_owned(), expr.clone()),
+                ("time".to_owned(), seconds(time_ms)),
+            ];
+            let answer = self.ask("/api/v1/query", params).await?;
+            let again = |e: String| format!("as {expr} at {}: {e}", seconds(time_ms));
+            if answer.get("status").and_then(Json::as_str) != Some("success") {
+                return Err(again(format!(
+                    "{}",
+                    answer.get("error").unwrap_or(&Json::Null)
+                )));
+            }
+            let outcome = judge::outcome(&answer).map_err(again)?;
+            judge::result(eval, &outcome).map_err(again)?;
+        }
+        Ok(())
     }
 
     async fn range(
