@@ -11,6 +11,7 @@
 
 mod answer;
 mod ast;
+mod detected;
 mod error;
 mod eval;
 mod labels;
@@ -34,6 +35,7 @@ pub use ast::{
     LineFilter, LineOp, LogExpr, LogRange, Matching, Needle, RangeExpr, RangeOp, StageExpr, Unwrap,
     VariantsExpr,
 };
+pub use detected::{DetectedField, FieldType, detected_field_values, detected_fields};
 pub use error::{Error, ParseError};
 pub use labels::LabelSet;
 pub use level::{detect_level, discover_service_name};

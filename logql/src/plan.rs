@@ -187,6 +187,16 @@ impl Plan {
         }
     }
 
+    /// Bytes that the plan holds by now, roughly: what a budget is charged between pages. Linear in
+    /// the number of series or kept entries.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        match &self.query {
+            Query::Logs(logs) => logs.held_bytes(),
+            Query::Metric { ranges, .. } => ranges.iter().map(RangeQuery::held_bytes).sum(),
+        }
+    }
+
     /// The answer.
     ///
     /// # Errors

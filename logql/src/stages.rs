@@ -21,7 +21,7 @@ use std::borrow::Cow;
 use crate::ast::{FormatSource, LabelSelect, LineOp, StageExpr};
 use crate::labels::LabelBuilder;
 
-pub(crate) use json::level as json_level;
+pub(crate) use json::{level as json_level, paths as json_paths};
 pub(crate) use label_filter::{Condition, names as filter_names};
 pub(crate) use unwrap::Value;
 

@@ -37,6 +37,8 @@ const FLOORS: [(&str, usize); 9] = [
 ];
 /// A small page, so that queries cross many.
 const PAGE_ENTRIES: usize = 50;
+/// Answers about detected fields that may differ.
+const DETECTED_MISSES: usize = 0;
 const NOW_NS: i64 = 1_793_498_400_000_000_000;
 
 struct Entry {
@@ -186,6 +188,13 @@ fn bad(error: impl std::fmt::Display) -> Failure {
 }
 
 fn ask(store: &Store, case: &Value) -> Result<Value, Failure> {
+    let categorize = case["request"]["headers"]
+        .as_object()
+        .is_some_and(|h| h.values().any(|v| v == "categorize-labels"));
+    answer_data(store, case).map(|data| render(data, categorize))
+}
+
+fn answer_data(store: &Store, case: &Value) -> Result<Data, Failure> {
     let request = &case["request"];
     let given: BTreeMap<&str, &str> = request["params"]
         .as_array()
@@ -247,7 +256,7 @@ fn ask(store: &Store, case: &Value) -> Result<Value, Failure> {
         }
     }
     let answer = plan.finish().map_err(failed)?;
-    Ok(render(answer.data, categorize))
+    Ok(answer.data)
 }
 
 fn object(labels: &LabelSet) -> Value {
@@ -515,4 +524,105 @@ fn queries_are_formatted_as_lokis() {
     }
     println!("format_query: {}/{count} equal", count - wrong.len());
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// The fields and their values, as `detected_fields` and `detected_field/{name}/values` answer them.
+#[test]
+fn fields_are_detected_as_by_loki() {
+    let Some(folder) = folder() else {
+        println!("skipped: no recordings");
+        return;
+    };
+    let store = load(&folder);
+    let (mut count, mut wrong) = (0, Vec::new());
+    for case in lines(&folder, "endpoints") {
+        let path = case["request"]["path"].as_str().unwrap().to_owned();
+        let expected = &case["expect"];
+        if !path.contains("/detected_field")
+            || expected["status"] != 200
+            || expected["json"].is_null()
+        {
+            continue;
+        }
+        count += 1;
+        let mut streams = json!({"request": case["request"].clone()});
+        let given = case["request"]["params"].as_array().unwrap().clone();
+        let mut params: Vec<Value> = given
+            .iter()
+            .filter(|p| p[0] != "line_limit")
+            .cloned()
+            .collect();
+        let line_limit = given
+            .iter()
+            .find(|p| p[0] == "line_limit")
+            .map_or("100", |p| p[1].as_str().unwrap());
+        params.push(json!(["limit", line_limit]));
+        streams["request"]["params"] = json!(params);
+        streams["request"]["path"] = json!("/query_range");
+        streams["request"]["headers"] = json!({"x": "categorize-labels"});
+        let Ok(Data::Streams(answer)) = answer_data(&store, &streams) else {
+            panic!("{}: no streams", case["id"]);
+        };
+        let got = match path.split('/').rev().nth(1) {
+            Some(name) if path.ends_with("/values") => {
+                let values = logql::detected_field_values(&answer, name, 1000);
+                if values.is_empty() {
+                    json!({})
+                } else {
+                    json!({"limit": 1000, "values": values})
+                }
+            }
+            _ => {
+                let fields: Vec<_> = logql::detected_fields(&answer, 1000)
+                    .into_iter()
+                    .map(|f| {
+                        let parsers = if f.parsers.is_empty() {
+                            Value::Null
+                        } else {
+                            json!(f.parsers)
+                        };
+                        let mut field = json!({"label": f.label, "type": f.field_type.as_str(),
+                            "cardinality": f.cardinality, "parsers": parsers});
+                        if !f.json_path.is_empty() {
+                            field["jsonPath"] = json!(f.json_path);
+                        }
+                        field
+                    })
+                    .collect();
+                if fields.is_empty() {
+                    json!({})
+                } else {
+                    json!({"fields": fields, "limit": 1000})
+                }
+            }
+        };
+        let (got, wanted) = (bag(&got), bag(&expected["json"]));
+        if !agree(&wanted, &got, false) {
+            wrong.push(format!("{} {path}\n  {wanted}\n  {got}", case["id"]));
+        }
+    }
+    println!("detected fields: {}/{count} equal", count - wrong.len());
+    if !std::env::var("LOGQL_VERBOSE")
+        .unwrap_or_default()
+        .is_empty()
+    {
+        println!("{}", wrong.join("\n"));
+    }
+    assert!(wrong.len() <= DETECTED_MISSES, "{}", wrong.join("\n"));
+}
+
+/// Every list in one order.
+fn bag(value: &Value) -> Value {
+    match value {
+        Value::Array(items) => {
+            let mut items: Vec<_> = items.iter().map(bag).collect();
+            items.sort_by_key(Value::to_string);
+            items.into()
+        }
+        Value::Object(members) => {
+            let sorted: BTreeMap<_, _> = members.iter().map(|(k, v)| (k.clone(), bag(v))).collect();
+            sorted.into_iter().collect::<serde_json::Map<_, _>>().into()
+        }
+        other => other.clone(),
+    }
 }

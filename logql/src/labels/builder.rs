@@ -4,6 +4,10 @@
 //! buffer, so that a line that parses into twenty labels allocates nothing; only a combination of
 //! labels that was not seen before becomes a [`LabelSet`].
 
+use std::collections::HashSet;
+
+use xxhash_rust::xxh3::xxh3_64;
+
 use super::LabelSet;
 
 /// Where a label comes from.
@@ -24,6 +28,9 @@ struct Slot {
     live: bool,
 }
 
+/// Lines with more labels than this find them by hash; others by looking at each.
+const WIDE: usize = 64;
+
 #[derive(Debug)]
 pub(crate) struct LabelBuilder {
     base: LabelSet,
@@ -32,6 +39,12 @@ pub(crate) struct LabelBuilder {
     slots: Vec<Slot>,
     /// Names that full parsers made of this line, whatever became of them since.
     seen: Vec<Span>,
+    /// Hashes of the names in `seen`, once there are many.
+    wide: HashSet<u64>,
+    /// Metadata lies before this slot.
+    metadata_end: usize,
+    /// Whether a slot was set by anything but metadata and full parsers.
+    has_others: bool,
     error: Option<&'static str>,
     details: String,
 }
@@ -44,6 +57,9 @@ impl LabelBuilder {
             text: String::new(),
             slots: Vec::new(),
             seen: Vec::new(),
+            wide: HashSet::new(),
+            metadata_end: 0,
+            has_others: false,
             error: None,
             details: String::new(),
         }
@@ -54,6 +70,9 @@ impl LabelBuilder {
         self.text.clear();
         self.slots.clear();
         self.seen.clear();
+        self.wide.clear();
+        self.metadata_end = 0;
+        self.has_others = false;
         self.error = None;
         self.details.clear();
     }
@@ -88,6 +107,7 @@ impl LabelBuilder {
 
     /// Sets a label, in place of one of that name.
     pub(crate) fn set(&mut self, category: Category, name: &str, value: &str) {
+        self.has_others |= category == Category::Parsed;
         let value = self.put(value);
         if let Some(at) = self.slot(name) {
             self.slots[at].value = value;
@@ -103,7 +123,8 @@ impl LabelBuilder {
         });
     }
 
-    /// Sets a label from structured metadata, which gives way to the stream's own labels.
+    /// Sets a label from structured metadata, which gives way to the stream's own labels. Before any
+    /// stage has run.
     pub(crate) fn set_metadata(&mut self, name: &str, value: &str) {
         if self.base.get(name).is_some() {
             let name = format!("{name}_extracted");
@@ -111,19 +132,20 @@ impl LabelBuilder {
         } else {
             self.set(Category::Metadata, name, value);
         }
+        self.metadata_end = self.slots.len();
     }
 
     /// Sets a label from structured metadata that was set before, beside the first.
     pub(crate) fn set_metadata_twice(&mut self, name: &str, value: &str) {
         let name = format!("{name}_extracted");
         self.set(Category::Metadata, &name, value);
+        self.metadata_end = self.slots.len();
     }
 
     /// Whether a parsed label of this name gives way to a label of the stream or of the metadata.
     fn collides(&self, name: &str) -> bool {
         self.base.get(name).is_some()
-            || self
-                .slots
+            || self.slots[..self.metadata_end]
                 .iter()
                 .any(|s| s.category == Category::Metadata && self.part(s.name) == name)
     }
@@ -152,17 +174,25 @@ impl LabelBuilder {
             self.text.push_str("_extracted");
         }
         let span = Span(start, self.text.len() as u32);
-        let known = self.seen.iter().any(|s| self.part(*s) == self.part(span));
-        if known {
+        if self.is_seen(span) {
             self.text.truncate(start as usize);
             return false;
         }
         self.seen.push(span);
         let value = self.put(value);
-        let old = self
-            .slots
-            .iter()
-            .position(|s| s.live && self.part(s.name) == self.part(span));
+        // A name that no parser has seen can only have been set by another stage.
+        let old = (self.has_others || self.metadata_end > 0)
+            .then(|| {
+                self.slot_among(
+                    span,
+                    if self.has_others {
+                        usize::MAX
+                    } else {
+                        self.metadata_end
+                    },
+                )
+            })
+            .flatten();
         match old {
             Some(at) => {
                 self.slots[at].value = value;
@@ -176,6 +206,30 @@ impl LabelBuilder {
             }),
         }
         true
+    }
+
+    /// The live slot of a name among the first so many.
+    fn slot_among(&self, name: Span, first: usize) -> Option<usize> {
+        self.slots[..self.slots.len().min(first)]
+            .iter()
+            .position(|s| s.live && self.part(s.name) == self.part(name))
+    }
+
+    /// Whether a full parser has found the name before in this line. Where there are many names their
+    /// hashes are noted: a line of thousands of keys must not take time quadratic in them.
+    fn is_seen(&mut self, name: Span) -> bool {
+        if self.seen.len() < WIDE {
+            return self.seen.iter().any(|s| self.part(*s) == self.part(name));
+        }
+        if self.wide.is_empty() {
+            self.wide = self
+                .seen
+                .iter()
+                .map(|s| xxh3_64(self.part(*s).as_bytes()))
+                .collect();
+        }
+        let hash = xxh3_64(self.part(name).as_bytes());
+        !self.wide.insert(hash)
     }
 
     /// Number of names that full parsers found in this line which are among those given.
@@ -343,6 +397,27 @@ mod tests {
         assert_eq!(b.get("v"), None);
         b.set_told("v", "4");
         assert_eq!(b.get("v"), Some("4"));
+    }
+
+    #[test]
+    fn a_wide_line_has_each_label_once() {
+        let mut b = builder();
+        for i in 0..500 {
+            assert!(b.set_found(&format!("k{i}"), "1"));
+        }
+        for i in 0..500 {
+            assert!(!b.set_found(&format!("k{i}"), "2"));
+        }
+        assert_eq!(b.labels().len(), 502);
+        assert_eq!(b.get("k499"), Some("1"));
+    }
+
+    #[test]
+    fn a_full_parser_replaces_what_other_stages_set() {
+        let mut b = builder();
+        b.set(Category::Parsed, "v", "1");
+        assert!(b.set_found("v", "2"));
+        assert_eq!(b.labels().to_string(), r#"{app="a", env="prod", v="2"}"#);
     }
 
     #[test]

@@ -197,6 +197,32 @@ impl LogQuery {
         kept.truncate(self.limit);
         self.worst_ns = kept.last().map(|k| k.t_ns);
         self.kept = kept;
+        self.drop_unused_sets();
+    }
+
+    /// Entries that were cut leave their labels behind; of many such the used ones are kept.
+    fn drop_unused_sets(&mut self) {
+        if self.sets.len() < self.kept.len() * 4 + 1024 {
+            return;
+        }
+        let all = std::mem::take(&mut self.sets);
+        for kept in &mut self.kept {
+            if let Some(set) = all.get_index(kept.set) {
+                kept.set = self.sets.insert_full(set.clone()).0;
+            }
+        }
+        self.streams.forget();
+    }
+
+    /// Bytes held, roughly.
+    pub(super) fn held_bytes(&self) -> usize {
+        let lines: usize = self
+            .kept
+            .iter()
+            .chain(&self.thinned)
+            .map(|k| k.line.len() + 48)
+            .sum();
+        lines + self.sets.len() * 512
     }
 
     /// Takes of the entries that no later page can come before those that keep the distance.

@@ -164,6 +164,19 @@ impl RangeQuery {
         Ok(())
     }
 
+    /// Bytes held, roughly.
+    pub(super) fn held_bytes(&self) -> usize {
+        let samples: usize = self
+            .series
+            .values()
+            .map(|s| match s {
+                Samples::List(list) => list.capacity(),
+                Samples::Differences(differences) => differences.capacity(),
+            })
+            .sum();
+        samples * 16 + self.series.len() * 512
+    }
+
     /// The series with a value for each step.
     pub(super) fn finish(self) -> Vec<Series> {
         let Self {

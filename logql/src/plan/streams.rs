@@ -9,7 +9,7 @@ use crate::labels::{LabelBuilder, LabelSet};
 
 /// How many combinations are remembered for a stream; with more, lines are likely to be unique and
 /// remembering them costs more than it saves.
-const MAX_KNOWN: usize = 4096;
+const MAX_KNOWN: usize = 256;
 
 /// One stream's state.
 pub(super) struct StreamState {
@@ -61,6 +61,11 @@ pub(super) struct Options {
 pub(super) struct Streams(HashMap<Labels, StreamState>);
 
 impl Streams {
+    /// Forgets all combinations; their numbers have changed.
+    pub(super) fn forget(&mut self) {
+        self.0.values_mut().for_each(|state| state.known.clear());
+    }
+
     pub(super) fn get(&mut self, labels: &Labels) -> &mut StreamState {
         if !self.0.contains_key(labels) {
             let state = StreamState {

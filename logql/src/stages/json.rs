@@ -133,6 +133,47 @@ impl Stage for JsonExtract {
     }
 }
 
+/// A label's name, the keys that lead to its value, and the value.
+pub(crate) type Located = (String, Vec<String>, String);
+
+/// All values of an object with the labels that `json` makes of them, and their paths.
+pub(crate) fn paths(text: &str) -> Result<Vec<Located>, &'static str> {
+    let mut found = Vec::new();
+    locate(text, &mut String::new(), &mut Vec::new(), &mut found)?;
+    Ok(found)
+}
+
+fn locate(
+    text: &str,
+    name: &mut String,
+    path: &mut Vec<String>,
+    found: &mut Vec<Located>,
+) -> Result<(), &'static str> {
+    if path.len() > MAX_DEPTH {
+        return Err("Value nests too deeply");
+    }
+    members(text, |key, value| {
+        let len = name.len();
+        if len > 0 {
+            name.push('_');
+        }
+        let key = unescape(key);
+        sanitize_into(&key, len == 0, name);
+        path.push(key.into_owned());
+        match value {
+            Raw::Object(object) => locate(object, name, path, found)?,
+            Raw::Text(text) => {
+                found.push((name.clone(), path.clone(), unescape(text).into_owned()));
+            }
+            Raw::Plain(text) => found.push((name.clone(), path.clone(), text.to_owned())),
+            Raw::Array(_) | Raw::Null => {}
+        }
+        path.pop();
+        name.truncate(len);
+        Ok(true)
+    })
+}
+
 /// The first text at one of these keys, at most two levels deep.
 pub(crate) fn level(text: &str, keys: &[&str]) -> Option<String> {
     level_within(text, keys, 1)
