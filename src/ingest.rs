@@ -1,12 +1,17 @@
 //! The doors for data: each file decodes one protocol into a batch and appends it. The network and
 //! the replay of the write-ahead log use the same functions.
 
+mod export;
 pub mod jaeger_grpc;
+mod jaeger_spans;
 pub mod jaeger_thrift;
 pub mod jaeger_udp;
 pub mod loki_push;
 pub mod otlp_grpc;
 pub mod otlp_http;
+mod otlp_logs;
+mod otlp_metrics;
 pub mod record;
 pub mod remote_write;
+pub(crate) mod spans;
 pub mod zipkin;

@@ -127,7 +127,10 @@ struct Listeners {
 impl Listeners {
     async fn bind(config: &Config) -> anyhow::Result<Self> {
         let l = &config.listen;
-        let jaeger = || api::jaeger::router().merge(api::jaeger::own_port_router());
+        let jaeger = || {
+            let own = api::jaeger::router().merge(api::jaeger::own_port_router());
+            own.method_not_allowed_fallback(api::not_found)
+        };
         let loki = || {
             let own = api::loki::router().merge(api::loki::own_port_router());
             own.merge(ingest::loki_push::router())
@@ -135,6 +138,8 @@ impl Listeners {
         };
         // The web router is built apart, because it needs every API at once.
         let web: fn() -> Router<AppState> = Router::new;
+        let otlp = || ingest::otlp_http::router().fallback(api::not_found);
+        let collector = || ingest::jaeger_thrift::router().fallback(api::not_found);
         let wanted: [(&str, &String, &str, fn() -> Router<AppState>); 10] = [
             (
                 "web.listen-address",
@@ -160,13 +165,13 @@ impl Listeners {
                 "otlp.http-listen-address",
                 &l.otlp_http,
                 "OTLP over HTTP",
-                ingest::otlp_http::router,
+                otlp,
             ),
             (
                 "jaeger.collector-listen-address",
                 &l.jaeger_collector,
                 "Jaeger Thrift over HTTP",
-                ingest::jaeger_thrift::router,
+                collector,
             ),
             (
                 "jaeger.collector-grpc-listen-address",
@@ -184,7 +189,7 @@ impl Listeners {
                 "zipkin.listen-address",
                 &l.zipkin,
                 "Zipkin spans",
-                ingest::zipkin::router,
+                ingest::zipkin::own_port_router,
             ),
         ];
         let mut http = Vec::new();

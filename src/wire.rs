@@ -1,6 +1,10 @@
 //! Wire formats: protobuf messages, borrowing decoders, Thrift. They know bytes and nothing else.
 
+pub(crate) mod grpc;
+pub(crate) mod jaeger;
 pub(crate) mod otlp;
 pub mod protobuf;
 pub mod remote_write;
 pub mod remote_write2;
+pub(crate) mod thrift;
+pub(crate) mod zipkin;

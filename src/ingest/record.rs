@@ -28,6 +28,7 @@ impl RecordDecoder for Decoder {
     ) -> Result<(), String> {
         match record.kind {
             REMOTE_WRITE_1 => super::remote_write::replay(record, sink),
+            OTLP_TRACES | OTLP_TRACES_ZSTD => super::spans::replay(record, sink),
             kind => Err(format!("record of unknown kind {kind}")),
         }
     }
