@@ -234,7 +234,8 @@ pub(super) fn fixed(expr: &str, at_ms: i64) -> Option<String> {
             continue;
         }
         let selector = text.starts_with('{') || (is_name(text) && !called(i));
-        if !selector && !(text.starts_with('[') && i > 0) {
+        let bracketed = i > 0 && text.starts_with('[');
+        if !selector && !bracketed {
             i += 1;
             continue;
         }
