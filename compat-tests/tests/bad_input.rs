@@ -1,5 +1,7 @@
 //! Bad bytes at every door: each gets an answer of the 400s, and the process stays up.
 
+#![allow(clippy::unwrap_used, reason = "helpers of a test fail the test")]
+
 use compat_tests::feed;
 use compat_tests::http::Client;
 use compat_tests::server::{Options, Server};

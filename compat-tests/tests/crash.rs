@@ -1,5 +1,7 @@
 //! Kill -9 in the middle of a load of three signals: what was acknowledged is there afterwards.
 
+#![allow(clippy::unwrap_used, reason = "helpers of a test fail the test")]
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,5 +1,7 @@
 //! A genuine Prometheus scrapes, writes to Trilobite, and both answer the same queries alike.
 
+#![allow(clippy::unwrap_used, reason = "helpers of a test fail the test")]
+
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
