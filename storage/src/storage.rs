@@ -397,6 +397,21 @@ impl Storage {
         logs::log_stats(self.logs.view(), budget, tenant, matchers, range).await
     }
 
+    /// The streams of [`Self::log_streams`] and what a selection of each would touch, sorted by labels. Of a page that
+    /// reaches beyond the range a part is counted, by time.
+    ///
+    /// # Errors
+    /// As [`Self::select_logs`].
+    pub async fn log_stream_stats(
+        &self,
+        tenant: &Tenant,
+        any_of: &[Vec<Matcher>],
+        range: NsRange,
+    ) -> Result<Vec<(Labels, LogStats)>> {
+        self.reading()?;
+        logs::log_stream_stats(self.logs.view(), tenant, any_of, range).await
+    }
+
     /// Entries as they are written, of all tenants. A reader that lags loses the oldest and is told so.
     #[must_use]
     pub fn tail_logs(&self) -> broadcast::Receiver<TailEntries> {
