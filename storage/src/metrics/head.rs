@@ -29,9 +29,10 @@ use crate::signal::{BlockFiles, BlockStats, DaySet, Head, HeadOptions, SignalKin
 use crate::storage::HeadStats;
 
 const SHARDS: usize = 64;
-/// An entry of a key table with its share of the table, and what a series takes besides its chunks.
-const SERIES_BYTES: i64 = (size_of::<KeyEntry>() * 5 / 4 + size_of::<MemSeries>() + 16 + 8) as i64;
-const KEY_BYTES: i64 = (size_of::<KeyEntry>() * 5 / 4) as i64;
+/// An entry of a key table with its share of the table, which is between half and seven eighths full.
+const KEY_BYTES: i64 = ((size_of::<KeyEntry>() + 1) * 3 / 2) as i64;
+/// What a series takes besides its chunks.
+const SERIES_BYTES: i64 = KEY_BYTES + (size_of::<MemSeries>() + 16 + 12) as i64;
 
 type Tenants = RwLock<HashMap<Tenant, Arc<TenantHead>>>;
 
@@ -320,6 +321,10 @@ impl Head for MetricsHead {
     }
 
     fn remembered(&self) -> Option<Vec<u8>> {
+        // Asked at each cut, while this generation is frozen and before it goes.
+        for (tenant, head) in self.tenants.read().iter() {
+            self.keep_newest(tenant, head);
+        }
         self.carried.to_bytes()
     }
 
@@ -336,7 +341,6 @@ impl Head for MetricsHead {
         let Some(head) = self.tenant(tenant) else {
             return Ok(None);
         };
-        self.keep_newest(tenant, &head);
         write_block(&head, span, files)
     }
 

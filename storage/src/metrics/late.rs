@@ -24,9 +24,9 @@ pub(super) struct SealedChunk {
 }
 
 impl SealedChunk {
-    /// Bytes of memory: the entry, the reference count and the chunk.
-    pub(super) fn held_bytes(&self) -> usize {
-        size_of::<Self>() + 16 + self.bytes.len()
+    /// Bytes of memory behind the entry: the reference counts and the chunk.
+    pub(super) fn data_bytes(&self) -> usize {
+        16 + self.bytes.len()
     }
 
     /// Number of samples; every kind of chunk has it in the same place.
@@ -89,8 +89,10 @@ impl LateFloats {
 
     /// Bytes of memory.
     fn held_bytes(&self) -> usize {
-        let chunks: usize = self.chunks.iter().map(SealedChunk::held_bytes).sum();
-        chunks + self.buffer.capacity() * size_of::<FloatSample>()
+        let chunks: usize = self.chunks.iter().map(SealedChunk::data_bytes).sum();
+        chunks
+            + self.chunks.capacity() * size_of::<SealedChunk>()
+            + self.buffer.capacity() * size_of::<FloatSample>()
     }
 
     fn fold(&mut self) {

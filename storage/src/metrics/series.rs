@@ -158,8 +158,7 @@ impl SeriesState {
             max_ms: open.last().t_ms,
             bytes: open.to_bytes(),
         };
-        growth.bytes += chunk.held_bytes() as i64;
-        self.sealed.push(chunk);
+        growth.bytes += chunk.data_bytes() as i64 + push_exact(&mut self.sealed, chunk);
     }
 
     /// Takes a histogram; see [`Self::push_float`].
@@ -207,8 +206,8 @@ impl SeriesState {
                 bytes: open.to_bytes(),
             };
             let kept = open.last().map_or(0, |s| histogram_bytes(&s.histogram));
-            growth.bytes += chunk.held_bytes() as i64 - (open.capacity() + kept) as i64;
-            rare.sealed.push(chunk);
+            growth.bytes += chunk.data_bytes() as i64 - (open.capacity() + kept) as i64;
+            growth.bytes += push_exact(&mut rare.sealed, chunk);
         }
         Ok(true)
     }
@@ -318,6 +317,16 @@ impl SeriesState {
         }
         runs
     }
+}
+
+/// Adds a chunk to a list that mostly stays short; returns by how many bytes the list grew.
+fn push_exact(chunks: &mut Vec<SealedChunk>, chunk: SealedChunk) -> i64 {
+    let before = chunks.capacity();
+    if chunks.len() == before {
+        chunks.reserve_exact(1 + before / 2);
+    }
+    chunks.push(chunk);
+    ((chunks.capacity() - before) * size_of::<SealedChunk>()) as i64
 }
 
 fn push_run(runs: &mut SmallVec<[Run; 1]>, pieces: SmallVec<[Piece; 2]>) {

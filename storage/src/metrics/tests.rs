@@ -180,6 +180,10 @@ impl World {
             return;
         }
         let head = frozen.remove(0);
+        let remembered = head.remembered();
+        if head.options.out_of_order_window_ms.is_some() {
+            assert!(remembered.is_some());
+        }
         for day in head.days(&self.tenant) {
             let mut writer = BlockWriter::create(&self.tmp, Ulid::generate()).unwrap();
             let span = SignalKind::Metrics.day_span(day);
