@@ -162,7 +162,7 @@ pub const fn default_step_ns(start_ns: i64, end_ns: i64) -> i64 {
 /// The ends of a metric range query, moved outwards to multiples of the step since the epoch.
 #[must_use]
 pub const fn align(start_ns: i64, end_ns: i64, step_ns: i64) -> (i64, i64) {
-    let start = start_ns - start_ns.rem_euclid(step_ns);
+    let start = start_ns.saturating_sub(start_ns.rem_euclid(step_ns));
     let over = end_ns.rem_euclid(step_ns);
     let end = if over == 0 {
         end_ns

@@ -182,6 +182,14 @@ impl Parser {
         ParseError::at(token.line, token.column, message)
     }
 
+    fn count_operator(&mut self) -> Parsed<()> {
+        self.operators += 1;
+        if self.operators > MAX_OPERATORS {
+            return Err(ParseError::whole("expression has too many operators"));
+        }
+        Ok(())
+    }
+
     fn deeper<T>(&mut self, f: impl FnOnce(&mut Self) -> Parsed<T>) -> Parsed<T> {
         if self.depth >= MAX_DEPTH {
             return Err(ParseError::whole("expression nests too deeply"));

@@ -12,6 +12,8 @@ use crate::stages::{self, Hints, Stage};
 /// Compiled stages.
 pub struct Pipeline {
     stages: Vec<Box<dyn Stage>>,
+    /// Whether the first stage consists of line filters, which need no labels.
+    filters_first: bool,
 }
 
 impl Pipeline {
@@ -30,11 +32,12 @@ impl Pipeline {
                 message,
             })
         };
+        let ordered = reorder(stages);
+        let filters_first = matches!(ordered.first(), Some(StageExpr::LineFilters(_)));
+        let stages = ordered.into_iter().map(compile).collect::<Result<_, _>>()?;
         Ok(Self {
-            stages: reorder(stages)
-                .into_iter()
-                .map(compile)
-                .collect::<Result<_, _>>()?,
+            stages,
+            filters_first,
         })
     }
 
@@ -51,11 +54,20 @@ impl Pipeline {
         for (name, value) in metadata {
             labels.set_metadata(name, value);
         }
+        if !self.admits(line) {
+            return None;
+        }
         let line = self.run(t_ns, line, &mut labels)?.into_owned();
         Some((labels.labels(), line))
     }
 
-    /// The line as it comes out; its labels are left in the builder.
+    /// Whether the line gets through the filters that need no labels. Most lines of most queries do
+    /// not, and nothing else has to be done for them.
+    pub(crate) fn admits(&self, line: &str) -> bool {
+        !self.filters_first || self.stages[0].admits(line)
+    }
+
+    /// The line, which is admitted, as it comes out; its labels are left in the builder.
     pub(crate) fn run<'a>(
         &self,
         t_ns: i64,
@@ -63,7 +75,7 @@ impl Pipeline {
         labels: &mut LabelBuilder,
     ) -> Option<Cow<'a, str>> {
         let mut line = Cow::Borrowed(line);
-        for stage in &self.stages {
+        for stage in &self.stages[usize::from(self.filters_first)..] {
             line = stage.process(t_ns, line, labels)?;
         }
         Some(line)

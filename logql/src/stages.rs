@@ -38,6 +38,11 @@ pub(crate) struct Hints {
 
 /// A small pure step: it may change the line and its labels, or leave the line out.
 pub(crate) trait Stage: Send + Sync {
+    /// Whether the line can get through at all, as far as that can be told without its labels.
+    fn admits(&self, _line: &str) -> bool {
+        true
+    }
+
     /// The line as it goes on, or nothing where it is left out.
     fn process<'a>(
         &self,

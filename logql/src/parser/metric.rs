@@ -2,7 +2,7 @@
 
 use storage::model::compile_search;
 
-use super::{MAX_OPERATORS, Parsed, Parser, binary_op};
+use super::{Parsed, Parser, binary_op};
 use crate::ast::{
     AggregateExpr, AggregateOp, BinaryExpr, BinaryOp, Cardinality, Expr, Grouping,
     LabelReplaceExpr, LabelReplaceText, LogExpr, LogRange, Matching, RangeExpr, RangeOp,
@@ -48,10 +48,7 @@ impl Parser {
             if op.precedence() < least {
                 return Ok(left);
             }
-            self.operators += 1;
-            if self.operators > MAX_OPERATORS {
-                return Err(ParseError::whole("expression has too many operators"));
-            }
+            self.count_operator()?;
             self.advance();
             let return_bool = self.eat("bool");
             let matching = self.matching()?;

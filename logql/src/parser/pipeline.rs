@@ -234,6 +234,7 @@ impl Parser {
             if pending.is_some_and(|p| p > 0 && precedence > 0 && p >= precedence) {
                 return Ok(left);
             }
+            self.count_operator()?;
             self.at += words;
             let right = self.deeper(|p| p.label_filters(Some(precedence)))?;
             let (a, b) = (Box::new(left), Box::new(right));

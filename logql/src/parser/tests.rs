@@ -68,4 +68,6 @@ fn deep_nesting_is_refused() {
     assert!(f(&text).contains("nests too deeply"));
     let text = format!("vector(1){}", "+vector(1)".repeat(5000));
     assert!(f(&text).contains("too many operators"));
+    let text = format!("{{a=\"b\"}} | a=1{}", " and a=1".repeat(5000));
+    assert!(f(&text).contains("too many operators"));
 }

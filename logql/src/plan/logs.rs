@@ -118,55 +118,60 @@ impl LogQuery {
                 return Ok(ControlFlow::Break(()));
             }
         }
-        let mut buf = std::mem::take(&mut self.buf);
-        buf.clear();
-        page.entries(&mut buf)?;
-        if self.forward {
-            buf.iter().for_each(|entry| self.entry(page, &entry, stats));
-        } else {
-            buf.iter()
-                .rev()
-                .for_each(|entry| self.entry(page, &entry, stats));
-        }
-        self.buf = buf;
+        self.buf.clear();
+        page.entries(&mut self.buf)?;
+        self.page(page, stats);
         Ok(ControlFlow::Continue(()))
     }
 
-    fn entry(
-        &mut self,
-        page: &dyn LogPage,
-        entry: &storage::model::EntryView<'_>,
-        stats: &mut Stats,
-    ) {
-        let t_ns = entry.t_ns();
-        if self
-            .worst_ns
-            .is_some_and(|worst| !self.is_beyond(worst, t_ns))
-        {
-            return;
-        }
-        let Ok(pipeline) = &self.pipeline else {
+    fn page(&mut self, page: &dyn LogPage, stats: &mut Stats) {
+        let (Ok(pipeline), sets, categorize) = (&self.pipeline, &mut self.sets, self.categorize)
+        else {
             return;
         };
-        let line = entry.line();
-        stats.lines += 1;
-        stats.bytes += line.len() as u64;
         let state = self.streams.get(&page.stream().labels);
-        state.start(entry, self.options);
-        let Some(line) = pipeline.run(t_ns, line, &mut state.labels) else {
-            return;
+        // Of one page no more than `limit` entries count, and they come in order.
+        let most = if self.interval_ns > 0 {
+            usize::MAX
+        } else {
+            self.limit
         };
-        let (sets, categorize) = (&mut self.sets, self.categorize);
-        let set = state.number(|labels| sets.insert_full(labelled(labels, categorize)).0);
-        self.arrived += 1;
-        self.kept.push(Kept {
-            t_ns,
-            set,
-            order: self.arrived,
-            line: line.into(),
-        });
-        if self.interval_ns == 0 && self.kept.len() >= self.limit.saturating_mul(2) {
-            self.cut();
+        let (count, forward) = (self.buf.len(), self.forward);
+        let mut taken = 0;
+        for i in 0..count {
+            let at = if forward { i } else { count - 1 - i };
+            let Some(entry) = self.buf.get(at) else {
+                break;
+            };
+            let (t_ns, line) = (entry.t_ns(), entry.line());
+            let too_far = self.worst_ns.is_some_and(|worst| {
+                if forward {
+                    t_ns >= worst
+                } else {
+                    t_ns <= worst
+                }
+            });
+            if too_far || taken >= most {
+                break;
+            }
+            stats.lines += 1;
+            stats.bytes += line.len() as u64;
+            if !pipeline.admits(line) {
+                continue;
+            }
+            state.start(&entry, self.options);
+            let Some(line) = pipeline.run(t_ns, line, &mut state.labels) else {
+                continue;
+            };
+            let set = state.number(|labels| sets.insert_full(labelled(labels, categorize)).0);
+            self.arrived += 1;
+            taken += 1;
+            self.kept.push(Kept {
+                t_ns,
+                set,
+                order: self.arrived,
+                line: line.into(),
+            });
         }
     }
 

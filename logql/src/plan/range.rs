@@ -108,6 +108,9 @@ impl RangeQuery {
             let (t_ns, line) = (entry.t_ns(), entry.line());
             stats.lines += 1;
             stats.bytes += line.len() as u64;
+            if !pipeline.admits(line) {
+                continue;
+            }
             state.start(&entry, self.options);
             let Some(line) = pipeline.run(t_ns, line, &mut state.labels) else {
                 continue;
@@ -139,14 +142,13 @@ impl RangeQuery {
                 number
             });
             if let Some((_, samples)) = self.series.get_index_mut(number) {
-                let window = self.steps.reached_by(
-                    t_ns,
-                    self.expr.range.range_ns,
-                    self.expr.range.offset_ns,
-                );
                 match samples {
                     Samples::List(list) => list.push((t_ns, value)),
-                    Samples::Differences(differences) => count(differences, window, value),
+                    Samples::Differences(differences) => {
+                        let range = &self.expr.range;
+                        let window = self.steps.reached_by(t_ns, range.range_ns, range.offset_ns);
+                        count(differences, window, value);
+                    }
                 }
                 if let Samples::List(list) = samples
                     && counts(op, self.value.is_some())

@@ -99,13 +99,17 @@ impl Filter {
 }
 
 impl Stage for LineFilters {
+    fn admits(&self, line: &str) -> bool {
+        self.0.iter().all(|filter| filter.passes(line))
+    }
+
     fn process<'a>(
         &self,
         _t_ns: i64,
         line: Cow<'a, str>,
         _labels: &mut LabelBuilder,
     ) -> Option<Cow<'a, str>> {
-        self.0.iter().all(|f| f.passes(&line)).then_some(line)
+        self.admits(&line).then_some(line)
     }
 }
 

@@ -10,6 +10,8 @@ use crate::labels::LabelBuilder;
 
 /// A template may not write more; a loop in a loop would otherwise fill memory.
 const MAX_OUTPUT_BYTES: usize = 4 << 20;
+/// So many turns of all loops of a template together; a loop in a loop would otherwise never end.
+const MAX_TURNS: usize = 100_000;
 /// Templates that call each other deeper are stopped.
 const MAX_CALLS: usize = 100;
 
@@ -27,6 +29,7 @@ struct State<'a> {
     out: String,
     variables: Vec<(String, Value)>,
     calls: usize,
+    turns: usize,
 }
 
 enum Flow {
@@ -52,6 +55,7 @@ pub(super) fn run(
         out: String::with_capacity(64),
         variables: vec![("$".to_owned(), Value::Labels)],
         calls: 0,
+        turns: 0,
     };
     state.nodes(&template.tree.root, &Value::Labels)?;
     Ok(state.out)
@@ -200,6 +204,10 @@ impl State<'_> {
         }
         let scope = self.variables.len();
         for (key, item) in items {
+            self.turns += 1;
+            if self.turns > MAX_TURNS {
+                return Err("template runs too long".to_owned());
+            }
             match pipe.declared.as_slice() {
                 [] => {}
                 [name] => self.bind(name, item.clone(), pipe.assigns),

@@ -203,14 +203,11 @@ pub(super) fn call(context: &Context<'_>, name: &str, values: &[Value]) -> Calle
         "Replace" => {
             texts(4)?;
             let (s, old, new, n) = (a.text(0)?, a.text(1)?, a.text(2)?, a.int(3)?);
-            bounded(match usize::try_from(n) {
-                Ok(n) => s.replacen(old, new, n),
-                Err(_) => s.replace(old, new),
-            })
+            replaced(s, old, new, usize::try_from(n).unwrap_or(usize::MAX))
         }
         "replace" => {
             texts(3)?;
-            bounded(a.text(2)?.replace(a.text(0)?, a.text(1)?))
+            replaced(a.text(2)?, a.text(0)?, a.text(1)?, usize::MAX)
         }
         "Trim" | "TrimLeft" | "TrimRight" => {
             texts(2)?;
@@ -252,11 +249,22 @@ pub(super) fn call(context: &Context<'_>, name: &str, values: &[Value]) -> Calle
             texts(3)?;
             let regex = context.template.regex(a.text(0)?).map_err(Fault::Call)?;
             let (s, with) = (a.text(1)?, a.text(2)?);
-            bounded(if name == "regexReplaceAll" {
-                regex.replace_all(s, with).into_owned()
-            } else {
-                regex.replace_all(s, regex::NoExpand(with)).into_owned()
-            })
+            let (mut out, mut end) = (String::new(), 0);
+            for captures in regex.captures_iter(s) {
+                let whole = captures.get_match();
+                out.push_str(&s[end..whole.start()]);
+                end = whole.end();
+                if name == "regexReplaceAll" {
+                    captures.expand(with, &mut out);
+                } else {
+                    out.push_str(with);
+                }
+                if out.len() > MAX_TEXT_BYTES {
+                    return Err(too_long());
+                }
+            }
+            out.push_str(&s[end..]);
+            bounded(out)
         }
         "count" => {
             texts(2)?;
@@ -330,7 +338,10 @@ pub(super) fn call(context: &Context<'_>, name: &str, values: &[Value]) -> Calle
             let n = usize::try_from(a.int(0)?)
                 .map_err(|_| Fault::Call("strings: negative Repeat count".to_owned()))?;
             let blanks = " ".repeat(n.min(10_000));
-            let body = a.text(1)?.replace('\n', &format!("\n{blanks}"));
+            let Value::Text(body) = replaced(a.text(1)?, "\n", &format!("\n{blanks}"), usize::MAX)?
+            else {
+                return Err(too_long());
+            };
             let newline = if name == "nindent" { "\n" } else { "" };
             bounded(format!("{newline}{blanks}{body}"))
         }
@@ -340,7 +351,7 @@ pub(super) fn call(context: &Context<'_>, name: &str, values: &[Value]) -> Calle
                 .map_err(|_| Fault::Call("strings: negative Repeat count".to_owned()))?;
             let s = a.text(1)?;
             if s.len().saturating_mul(n) > MAX_TEXT_BYTES {
-                return Err(Fault::Call("text is too long".to_owned()));
+                return Err(too_long());
             }
             text(s.repeat(n))
         }
@@ -476,11 +487,24 @@ pub(super) fn call(context: &Context<'_>, name: &str, values: &[Value]) -> Calle
     }
 }
 
+fn too_long() -> Fault {
+    Fault::Call("text is too long".to_owned())
+}
+
 fn bounded(text: String) -> Called {
     if text.len() > MAX_TEXT_BYTES {
-        return Err(Fault::Call("text is too long".to_owned()));
+        return Err(too_long());
     }
     Ok(Value::Text(text))
+}
+
+/// Counts before it replaces: a long text in place of each character would fill memory.
+fn replaced(text: &str, old: &str, new: &str, most: usize) -> Called {
+    let count = text.matches(old).take(most).count();
+    if text.len().saturating_add(count.saturating_mul(new.len())) > MAX_TEXT_BYTES {
+        return Err(too_long());
+    }
+    Ok(Value::Text(text.replacen(old, new, most)))
 }
 
 fn title(text: &str) -> String {

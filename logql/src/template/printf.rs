@@ -5,6 +5,8 @@ use crate::units::{format_float, quote};
 
 /// A wider field is cut to this; nobody reads more.
 const MAX_WIDTH: usize = 10_000;
+/// Nothing is added to a longer text.
+const MAX_TEXT_BYTES: usize = 1 << 20;
 
 #[derive(Default)]
 struct Flags {
@@ -22,6 +24,9 @@ pub(super) fn sprintf(format: &str, arguments: &[Value]) -> String {
     let mut used = 0;
     let mut chars = format.chars().peekable();
     while let Some(c) = chars.next() {
+        if out.len() > MAX_TEXT_BYTES {
+            break;
+        }
         if c != '%' {
             out.push(c);
             continue;

@@ -117,6 +117,15 @@ fn errors_are_gos() {
 }
 
 #[test]
+fn templates_are_bounded_in_time_and_size() {
+    let line = "{{ range 1000 }}{{ range 1000 }}{{ end }}{{ end }}";
+    assert_eq!(f(line), "template runs too long");
+    let line =
+        "{{ $x := repeat 1000 \"ab\" }}{{ replace \"a\" $x $x }}{{ len (replace \"\" $x $x) }}";
+    assert!(f(line).ends_with("text is too long"));
+}
+
+#[test]
 fn fields_are_known_where_labels_are_not_used_as_a_whole() {
     assert_eq!(
         fields("{{.a}} {{ if .b }}{{ $.c }}{{ end }}"),

@@ -1,6 +1,6 @@
 //! Binary operators: with a number, between vectors by matching labels, and on sets.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use super::arithmetic;
 use crate::ast::{BinaryExpr, BinaryOp, Cardinality, Grouping, Matching};
@@ -173,24 +173,24 @@ fn sets(
     steps: usize,
 ) -> Vec<Series> {
     let matching = expr.matching.as_ref();
-    // Which signatures are there at which step.
-    let present = |series: &[Series]| -> Vec<HashSet<LabelSet>> {
-        let mut all = vec![HashSet::new(); steps];
+    // For each signature at which steps it is there.
+    let present = |series: &[Series]| -> HashMap<LabelSet, Vec<bool>> {
+        let mut all: HashMap<LabelSet, Vec<bool>> = HashMap::new();
         for one in series {
-            let signature = signature(matching, &one.labels);
-            for (step, set) in all.iter_mut().enumerate() {
-                if one.values[step].is_some() {
-                    set.insert(signature.clone());
-                }
+            let row = all
+                .entry(signature(matching, &one.labels))
+                .or_insert_with(|| vec![false; steps]);
+            for (there, value) in row.iter_mut().zip(&one.values) {
+                *there |= value.is_some();
             }
         }
         all
     };
-    let keep = |series: &mut [Series], other: &[HashSet<LabelSet>], wanted: bool| {
+    let keep = |series: &mut [Series], other: &HashMap<LabelSet, Vec<bool>>, wanted: bool| {
         for one in series {
-            let signature = signature(matching, &one.labels);
+            let row = other.get(&signature(matching, &one.labels));
             for (step, value) in one.values.iter_mut().enumerate() {
-                if other[step].contains(&signature) != wanted {
+                if row.is_some_and(|row| row[step]) != wanted {
                     *value = None;
                 }
             }
@@ -209,10 +209,15 @@ fn sets(
 
 /// Adds series; the points of one label set go into one series.
 fn merge(left: &mut Vec<Series>, right: Vec<Series>) {
+    let known: HashMap<LabelSet, usize> = left
+        .iter()
+        .enumerate()
+        .map(|(i, s)| (s.labels.clone(), i))
+        .collect();
     for one in right {
-        match left.iter_mut().find(|s| s.labels == one.labels) {
-            Some(same) => {
-                for (value, other) in same.values.iter_mut().zip(one.values) {
+        match known.get(&one.labels) {
+            Some(at) => {
+                for (value, other) in left[*at].values.iter_mut().zip(one.values) {
                     *value = value.or(other);
                 }
             }
