@@ -285,12 +285,17 @@ impl Budget {
         Ok(())
     }
 
-    /// Counts samples that a step looked at; `steps` is the size of that step's grid.
-    pub(crate) fn looked_at(&mut self, step: usize, steps: usize, samples: usize) {
-        if steps == self.per_step.len() {
-            self.per_step[step] += samples as u64;
-        } else if let Some(last) = self.per_step.last_mut() {
-            *last += samples as u64;
+    /// Counts samples that a step of a grid looked at. What is evaluated once for all steps counts for each of them; within a
+    /// subquery it is the function around it that looks.
+    pub(crate) fn looked_at(&mut self, step: usize, grid: &Grid, samples: usize, inner: bool) {
+        if inner {
+            return;
+        }
+        let samples = samples as u64;
+        if grid.steps == self.per_step.len() {
+            self.per_step[step] += samples;
+        } else {
+            self.per_step.iter_mut().for_each(|n| *n += samples);
         }
     }
 }

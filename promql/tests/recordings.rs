@@ -52,6 +52,35 @@ fn recorded_queries_are_answered_alike() {
     assert!(!failed, "fewer recorded answers than before");
 }
 
+#[test]
+fn samples_are_counted_as_upstream_counts_them() {
+    let Some(path) = shared("metrics") else {
+        println!("skipped: no shared material");
+        return;
+    };
+    let data = load(&fs::read_to_string(path.join("dataset.jsonl")).unwrap());
+    let (t0, t1) = (1_793_491_200_000, 1_793_498_400_000);
+    for (query, options, total, read) in [
+        (
+            "sum(rate(http_requests_total[5m]))",
+            EvalOptions::instant(1_793_494_800_000),
+            240,
+            240,
+        ),
+        ("up", EvalOptions::range(t0, t1, 600_000), 39, 39),
+        (
+            "rate(up[10m])",
+            EvalOptions::range(t0, t1, 60_000),
+            6960,
+            723,
+        ),
+    ] {
+        let expr = parse(query, &ParseOptions::ALL).unwrap();
+        let stats = evaluate(expr, options, &data).unwrap().stats;
+        assert_eq!((stats.total_samples, stats.samples_read), (total, read));
+    }
+}
+
 fn number(v: &Value) -> f64 {
     match v {
         Value::String(s) if s == "stale" => STALE_NAN,

@@ -47,6 +47,7 @@ pub(super) fn plan(mut expr: Expr, mut options: EvalOptions) -> Result<Plan, Eva
         pipelines: Vec::new(),
         figures: false,
         buckets: false,
+        inner: false,
     };
     let root = compiler.node(&expr, grid)?;
     let Compiler {
@@ -65,6 +66,8 @@ struct Compiler<'a> {
     figures: bool,
     /// What is being compiled is below something that asks for their buckets.
     buckets: bool,
+    /// What is being compiled stands in a subquery that a function looks at.
+    inner: bool,
 }
 
 impl Compiler<'_> {

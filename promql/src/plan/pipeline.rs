@@ -98,7 +98,7 @@ impl Pipeline {
                     leaf.raw(labels, scratch, &self.grid, options)?,
                 ) {
                     let size = series.floats.len() + series.histograms.len();
-                    budget.looked_at(0, self.grid.steps, size);
+                    budget.looked_at(0, &self.grid, size, leaf.inner);
                     budget.read(size);
                     budget.hold(size)?;
                     sink.push(series);

@@ -235,12 +235,17 @@ impl Compiler<'_> {
                     offset_ms: super::selector::millis(&s.offset),
                     anchored: false,
                     smoothed: false,
+                    inner: self.inner,
+                    stored: false,
                     position,
                 };
+                let outer = std::mem::replace(&mut self.inner, true);
+                let child = self.subquery(s, grid);
+                self.inner = outer;
                 let kind = Kind::SubqueryRange {
                     leaf,
                     params,
-                    child: Box::new(self.subquery(s, grid)?),
+                    child: Box::new(child?),
                 };
                 Node { grid, kind }
             }
@@ -337,6 +342,7 @@ impl Compiler<'_> {
             at_ms,
             offset_ms,
             take: Take::Millis,
+            inner: self.inner,
             position: 0,
         };
         let all: Vec<Matcher> = names.iter().chain(&data).cloned().collect();

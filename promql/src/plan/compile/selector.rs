@@ -43,6 +43,7 @@ impl Compiler<'_> {
             at_ms: self.at_ms(v.at),
             offset_ms: millis(&v.offset),
             take,
+            inner: self.inner,
             position: v.span.start,
         }
     }
@@ -73,6 +74,8 @@ impl Compiler<'_> {
             offset_ms: millis(&m.vector.offset),
             anchored: m.vector.anchored,
             smoothed: m.vector.smoothed,
+            inner: self.inner,
+            stored: true,
             position,
         }
     }

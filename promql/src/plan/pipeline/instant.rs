@@ -32,6 +32,8 @@ pub(crate) struct InstantLeaf {
     pub(crate) at_ms: Option<i64>,
     pub(crate) offset_ms: i64,
     pub(crate) take: Take,
+    /// Whether it stands in a subquery.
+    pub(crate) inner: bool,
     /// First byte of the selector in the query.
     pub(crate) position: usize,
 }
@@ -107,7 +109,7 @@ impl InstantLeaf {
                 Sample::Float(_) => 1,
                 Sample::Histogram(h) => h.size_in_samples(),
             };
-            budget.looked_at(step, grid.steps, size);
+            budget.looked_at(step, grid, size, self.inner);
             budget.read(size);
             out.set(step, sample);
             any = true;

@@ -21,6 +21,10 @@ pub(crate) struct RangeLeaf {
     pub(crate) offset_ms: i64,
     pub(crate) anchored: bool,
     pub(crate) smoothed: bool,
+    /// Whether it stands in a subquery.
+    pub(crate) inner: bool,
+    /// Whether it reads stored samples rather than the steps of a subquery.
+    pub(crate) stored: bool,
     /// First byte of the range in the query.
     pub(crate) position: usize,
 }
@@ -125,12 +129,14 @@ impl RangeLeaf {
             };
             let sizes = window.histograms.values.iter().map(|h| h.size_in_samples());
             let looked_at = window.floats.len() + sizes.sum::<usize>();
-            budget.looked_at(step, grid.steps, looked_at);
+            budget.looked_at(step, grid, looked_at, self.inner);
             budget.note(looked_at)?;
-            let new = histograms_read.max(h.from)..h.to;
-            let new_histograms = histograms.values[new].iter().map(|h| h.size_in_samples());
-            budget.read(f.to - floats_read.max(f.from) + new_histograms.sum::<usize>());
-            (floats_read, histograms_read) = (f.to, h.to);
+            if self.stored {
+                let new = histograms_read.max(h.from)..h.to;
+                let new_histograms = histograms.values[new].iter().map(|h| h.size_in_samples());
+                budget.read(f.to - floats_read.max(f.from) + new_histograms.sum::<usize>());
+                (floats_read, histograms_read) = (f.to, h.to);
+            }
             for (value, param) in at_step.iter_mut().zip(params) {
                 *value = param.get(step);
             }
