@@ -48,7 +48,8 @@ fn decode(chunk: &[u8]) -> u64 {
 }
 
 fn float_chunks(c: &mut Criterion) {
-    let kinds: [(&str, fn(usize) -> f64); 3] = [
+    type Value = fn(usize) -> f64;
+    let kinds: [(&str, Value); 3] = [
         ("constant", |_| 1.0),
         ("counter", |i| (i * 37 + i * i % 11) as f64),
         ("noise", |i| 20.0 + ((i * 7919) % 1000) as f64 / 997.0),
@@ -124,7 +125,8 @@ fn histogram_chunks(c: &mut Criterion) {
     group.finish();
 }
 
-/// A row of `tsz-compress`.
+/// A row of `tsz-compress`, whose derives make public items.
+#[expect(unreachable_pub, reason = "a bench exports nothing")]
 mod row {
     use tsz_compress::prelude::*;
 
