@@ -1,27 +1,25 @@
 //! Evaluation of what the pipelines have left to do: node by node, each for all steps at once.
 
+mod answer;
 mod histograms;
 mod info;
 mod labels;
 mod leaves;
 mod order;
-
-use std::sync::Arc;
+mod selection;
 
 use hashbrown::HashSet;
 use storage::model::Labels;
 
 use crate::annotation::{Annotations, Note};
-use crate::ast::ValueType;
-use crate::plan::node::{Kind, Node, Selection};
+use crate::plan::node::{Kind, Node};
 use crate::plan::pipeline::stage::{Stage, Steps};
 use crate::plan::pipeline::{Pipeline, Scratch};
-use crate::plan::{
-    Answer, Budget, EvalError, EvalOptions, MatrixSeries, Plan, Value, VectorSample,
-};
+use crate::plan::{Answer, Budget, EvalError, EvalOptions, MatrixSeries, Plan};
 use crate::vector::aggregate::Aggregation;
-use crate::vector::matching::{self, Frame, MatchError, Output, SAME_LABELS};
-use crate::vector::{Grid, Grouping, Sample, StepSeries, is_present, select, without_metric};
+use crate::vector::matching;
+use crate::vector::output::{Frame, MatchError, Output, SAME_LABELS};
+use crate::vector::{Grid, Sample, StepSeries, select, without_metric};
 
 /// The value of a node.
 enum Outcome {
@@ -54,7 +52,7 @@ pub(crate) fn finish(plan: Plan) -> Result<Answer, EvalError> {
     if options.delayed_name_removal {
         outcome = clean_names(outcome)?;
     }
-    let value = answer(outcome, root_type, &grid, options.is_instant());
+    let value = answer::value(outcome, root_type, &grid, options.is_instant());
     Ok(Answer {
         value,
         annotations: evaluator.annotations,
@@ -95,7 +93,7 @@ impl Evaluator<'_> {
             Kind::SubqueryMatrix(child) => {
                 let grid = child.grid;
                 let vector = self.vector(*child)?;
-                return Ok(Outcome::Matrix(matrix(vector, &grid)));
+                return Ok(Outcome::Matrix(answer::matrix(vector, &grid)));
             }
             Kind::Replicate(child) => return self.replicate(*child, grid.steps),
             Kind::VectorOf(child) => {
@@ -335,73 +333,6 @@ impl Evaluator<'_> {
         self.annotations.merge(annotations);
         series
     }
-
-    #[expect(clippy::too_many_arguments, reason = "the parts of a node")]
-    fn select(
-        &mut self,
-        op: &Selection,
-        grouping: &Grouping,
-        param: &Steps,
-        vector: &[StepSeries],
-        grid: Grid,
-        position: usize,
-        param_position: usize,
-    ) -> Result<Vec<StepSeries>, EvalError> {
-        let (mut low, mut high, mut nan) = (f64::INFINITY, f64::NEG_INFINITY, false);
-        for value in (0..grid.steps).map(|step| param.get(step)) {
-            nan |= value.is_nan();
-            low = low.min(value);
-            high = high.max(value);
-        }
-        let refused = |message: String| Err(EvalError::Execution(message));
-        match op {
-            Selection::Quantile => {
-                let bad = [(nan, f64::NAN), (high > 1.0, high), (low < 0.0, low)];
-                for (_, q) in bad.iter().filter(|(is_bad, _)| *is_bad) {
-                    self.annotations
-                        .add(&Note::InvalidQuantile(*q), param_position);
-                }
-            }
-            Selection::Pick(select::Pick::LimitRatio) => {
-                if low == 0.0 && high == 0.0 {
-                    return Ok(Vec::new());
-                }
-                if nan {
-                    return refused("Ratio value is NaN".to_owned());
-                }
-                for (is_bad, got, capped) in [(high > 1.0, high, 1.0), (low < -1.0, low, -1.0)] {
-                    if is_bad {
-                        let note = Note::InvalidRatio { got, capped };
-                        self.annotations.add(&note, param_position);
-                    }
-                }
-            }
-            Selection::Pick(_) => {
-                if !nan && high < 1.0 {
-                    return Ok(Vec::new());
-                }
-                if nan {
-                    return refused("Parameter value is NaN".to_owned());
-                }
-                let show = crate::number::format_g;
-                if low <= i64::MIN as f64 {
-                    return refused(format!("Scalar value {} underflows int64", show(low)));
-                }
-                if high >= i64::MAX as f64 {
-                    return refused(format!("Scalar value {} overflows int64", show(high)));
-                }
-            }
-        }
-        let annotations = &mut self.annotations;
-        let mut remark = |note: Note<'static>| annotations.add(&note, position);
-        let at = |step| param.get(step);
-        Ok(match op {
-            Selection::Quantile => select::quantile(&at, vector, grouping, grid.steps, &mut remark),
-            Selection::Pick(pick) => {
-                select::pick(*pick, &at, vector, grouping, grid.steps, &mut remark)
-            }
-        })
-    }
 }
 
 /// The only float of a step; NaN where there is none or several.
@@ -434,58 +365,6 @@ fn clean_names(outcome: Outcome) -> Result<Outcome, EvalError> {
         }
         other => Ok(other),
     }
-}
-
-fn matrix(vector: Vec<StepSeries>, grid: &Grid) -> Vec<MatrixSeries> {
-    let convert = |series: StepSeries| {
-        let mut out = MatrixSeries {
-            labels: series.labels,
-            ..MatrixSeries::default()
-        };
-        for (step, value) in series.values.iter().enumerate() {
-            match series.histograms.get(step).and_then(Option::as_ref) {
-                Some(h) => out.histograms.push((grid.at(step), Arc::clone(h))),
-                None if is_present(*value) => out.floats.push((grid.at(step), *value)),
-                None => {}
-            }
-        }
-        out
-    };
-    vector
-        .into_iter()
-        .filter(|s| !s.is_empty())
-        .map(convert)
-        .collect()
-}
-
-fn answer(outcome: Outcome, root_type: ValueType, grid: &Grid, instant: bool) -> Value {
-    let t_ms = grid.start_ms;
-    let mut series = match outcome {
-        Outcome::Text(text) => return Value::String(t_ms, text),
-        Outcome::Scalar(steps) if instant => return Value::Scalar(t_ms, steps.get(0)),
-        Outcome::Scalar(steps) => {
-            let floats = (0..grid.steps).map(|i| (grid.at(i), steps.get(i)));
-            vec![MatrixSeries {
-                floats: floats.collect(),
-                ..MatrixSeries::default()
-            }]
-        }
-        Outcome::Vector(vector) if instant && root_type == ValueType::Vector => {
-            let sample = |s: StepSeries| -> Option<VectorSample> {
-                let sample = s.get(0)?;
-                Some(VectorSample {
-                    labels: s.labels,
-                    t_ms,
-                    sample,
-                })
-            };
-            return Value::Vector(vector.into_iter().filter_map(sample).collect());
-        }
-        Outcome::Vector(vector) => matrix(vector, grid),
-        Outcome::Matrix(series) => series,
-    };
-    series.sort_by(|a, b| a.labels.cmp(&b.labels));
-    Value::Matrix(series)
 }
 
 impl From<MatchError> for EvalError {

@@ -8,6 +8,7 @@
 pub mod aggregate;
 pub mod binary;
 pub mod matching;
+pub mod output;
 pub mod select;
 
 use std::sync::Arc;

@@ -12,7 +12,7 @@ use crate::number::format_open_metrics;
 use crate::plan::EvalError;
 use crate::plan::node::Node;
 use crate::plan::pipeline::stage::Steps;
-use crate::vector::matching::{MatchError, Output};
+use crate::vector::output::{MatchError, Output};
 use crate::vector::{Grid, StepSeries, without_metric};
 
 const BUCKET: &str = "le";

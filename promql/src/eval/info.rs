@@ -7,7 +7,7 @@ use storage::model::{Labels, LabelsBuilder, METRIC_NAME, Matcher};
 use super::Evaluator;
 use crate::plan::EvalError;
 use crate::plan::node::Node;
-use crate::vector::matching::Output;
+use crate::vector::output::Output;
 use crate::vector::{Grid, StepSeries};
 
 /// Labels that tell which series an info series is about.

@@ -4,6 +4,7 @@
 mod aggregate;
 mod call;
 mod invariant;
+mod labels;
 mod selector;
 
 use super::node::{Kind, Node, ScalarOperator};

@@ -4,7 +4,7 @@
 use indexmap::IndexMap;
 use storage::model::Labels;
 
-use super::matching::{Frame, MatchError, Output};
+use super::output::{Frame, MatchError, Output};
 use super::{ABSENT, Grouping, Sample, StepSeries, is_present};
 use crate::annotation::Note;
 use crate::number::format_f;
