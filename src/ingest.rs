@@ -10,7 +10,7 @@ pub mod loki_push;
 pub mod otlp_grpc;
 pub mod otlp_http;
 mod otlp_logs;
-mod otlp_metrics;
+pub mod otlp_metrics;
 pub mod record;
 pub mod remote_write;
 pub(crate) mod spans;

@@ -80,6 +80,7 @@ pub fn web_router(app: &AppState) -> Router {
         .merge(ingest::remote_write::router())
         .merge(ingest::loki_push::router())
         .merge(ingest::otlp_http::router())
+        .merge(ingest::otlp_metrics::router())
         .merge(ingest::otlp_grpc::router())
         .merge(ingest::zipkin::router())
         .merge(ingest::jaeger_thrift::router())
