@@ -139,6 +139,10 @@ pub struct Config {
     #[arg(long = "query.lookback-delta", default_value = "5m", value_parser = span, value_name = "DURATION")]
     pub query_lookback_delta: Span,
 
+    /// 2: range bounds as Prometheus 2.45 had them; a request's header X-Trilobite-Compat-Prometheus wins
+    #[arg(long = "compat.prometheus", default_value = "3", value_parser = ["2", "3"], value_name = "VERSION")]
+    pub compat_prometheus: String,
+
     /// Largest correction of clock skew between hosts in a trace; 0: none
     #[arg(long = "jaeger.max-clock-skew-adjustment", default_value = "0s", value_parser = span, value_name = "DURATION")]
     pub jaeger_max_clock_skew_adjustment: Span,

@@ -1,5 +1,7 @@
 //! The law of the printer, `parse(print(e)) == e`, on random trees and on every recorded query.
 
+#![allow(clippy::unwrap_used)]
+
 use std::path::PathBuf;
 
 use promql::ast::*;

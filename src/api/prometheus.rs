@@ -111,3 +111,6 @@ pub fn router() -> Router<AppState> {
         .route("/-/compact", post(admin::compact))
         .route_layer(CompressionLayer::new().quality(CompressionLevel::Fastest))
 }
+
+#[cfg(test)]
+mod tests;

@@ -30,7 +30,7 @@ impl Parser<'_> {
         let DurationKind::Number(number) = &expr.kind else {
             return Ok(Duration::Expr(expr));
         };
-        if !(number.value.abs() <= MAX_SECONDS) {
+        if number.value.is_nan() || number.value.abs() > MAX_SECONDS {
             return Err(self.stop(expr.span, "duration out of range"));
         }
         Ok(Duration::Millis((number.value * 1000.0).round() as i64))

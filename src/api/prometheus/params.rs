@@ -29,7 +29,10 @@ impl FromRequest<AppState> for Ask {
 
     async fn from_request(request: Request, app: &AppState) -> Result<Self, ApiError> {
         let tenant = tenant::of(request.headers(), &app.config)?;
-        let version_2 = text_of(request.headers(), COMPAT_HEADER).trim() == "2";
+        let version_2 = match text_of(request.headers(), COMPAT_HEADER).trim() {
+            "" => app.config.compat_prometheus == "2",
+            version => version == "2",
+        };
         let form = request.method() == Method::POST
             && text_of(request.headers(), header::CONTENT_TYPE.as_str())
                 .trim_start()

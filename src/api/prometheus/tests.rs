@@ -1,0 +1,247 @@
+//! The router called without a port: statuses, shapes of errors, headers; whole answers are judged by recordings.
+
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use axum::body::Body;
+use http::{Method, Request, StatusCode, header};
+use http_body_util::BodyExt;
+use storage::Storage;
+use storage::model::{NO_START_MS, Tenant};
+use tower::ServiceExt;
+
+use crate::app::{App, AppState};
+use crate::config::{Config, PrometheusConfig};
+use crate::ingest::record::Decoder;
+use crate::ingest::remote_write::append_written;
+use crate::wire::remote_write::Writer;
+
+async fn app(folder: &std::path::Path, args: &[&str]) -> AppState {
+    let path = format!("--storage.path={}", folder.display());
+    let args = ["trilobite", &path].into_iter().chain(args.iter().copied());
+    let config = Config::from_args(args).unwrap();
+    let file = PrometheusConfig::default();
+    let storage = Storage::open(config.storage_options(&file), Arc::new(Decoder))
+        .await
+        .unwrap();
+    let app = Arc::new(App {
+        web_address: "localhost:9090".to_owned(),
+        file: parking_lot::RwLock::new(Arc::new(file)),
+        storage,
+        queries: tokio::sync::Semaphore::new(4),
+        telemetry: crate::telemetry::Telemetry::default(),
+        started_at: SystemTime::now(),
+        started: Instant::now(),
+        config,
+    });
+    let mut writer = Writer::default();
+    for (job, value) in [("a", 1.0), ("b", 2.0)] {
+        writer.series([("__name__", "up"), ("job", job)].into_iter());
+        writer.float(1_793_491_200_000, value, NO_START_MS);
+    }
+    append_written(&app, &Tenant::anonymous(), &writer.finish())
+        .await
+        .unwrap();
+    app
+}
+
+async fn ask(app: &AppState, request: Request<Body>) -> (StatusCode, http::HeaderMap, String) {
+    let response = super::router()
+        .with_state(Arc::clone(app))
+        .oneshot(request)
+        .await
+        .unwrap();
+    let (parts, body) = response.into_parts();
+    let body = body.collect().await.unwrap().to_bytes();
+    (
+        parts.status,
+        parts.headers,
+        String::from_utf8(body.to_vec()).unwrap(),
+    )
+}
+
+fn request(method: Method, uri: &str) -> Request<Body> {
+    Request::builder()
+        .method(method)
+        .uri(uri)
+        .body(Body::empty())
+        .unwrap()
+}
+
+fn form(uri: &str, body: &'static str) -> Request<Body> {
+    Request::post(uri)
+        .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+        .body(Body::from(body))
+        .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn queries_are_answered_by_url_and_by_form() {
+    let folder = tempfile::tempdir().unwrap();
+    let app = app(folder.path(), &[]).await;
+    let expected = r#"{"status":"success","data":{"resultType":"vector","result":[{"metric":{"__name__":"up","job":"b"},"value":[1793491260.500,"2"]}]}}"#;
+    let uri = "/api/v1/query?query=up%3E1&time=1793491260.5";
+    assert_eq!(ask(&app, request(Method::GET, uri)).await.2, expected);
+    let mixed = form("/api/v1/query?time=1793491260.5&query=down", "query=up%3E1");
+    assert_eq!(ask(&app, mixed).await.2, expected);
+    let range = "/api/v1/query_range?query=sum(up)&start=1793491200&end=1793491260&step=60";
+    assert_eq!(
+        ask(&app, request(Method::GET, range)).await.2,
+        r#"{"status":"success","data":{"resultType":"matrix","result":[{"metric":{},"values":[[1793491200,"3"],[1793491260,"3"]]}]}}"#
+    );
+    let cut = "/api/v1/query?query=up&time=1793491200&limit=1";
+    let (_, _, body) = ask(&app, request(Method::GET, cut)).await;
+    assert!(
+        body.ends_with(r#"]},"warnings":["results truncated due to limit"]}"#),
+        "{body}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn series_labels_and_values_are_listed() {
+    let folder = tempfile::tempdir().unwrap();
+    let app = app(folder.path(), &[]).await;
+    for (uri, data) in [
+        (
+            "/api/v1/series?match[]=up&limit=1",
+            r#"[{"__name__":"up","job":"a"}]"#,
+        ),
+        ("/api/v1/labels", r#"["__name__","job"]"#),
+        ("/api/v1/label/job/values", r#"["a","b"]"#),
+        (
+            "/api/v1/label/U__job/values?match[]=up%7Bjob%3D%22b%22%7D",
+            r#"["b"]"#,
+        ),
+        ("/api/v1/label/job/values?end=1", "[]"),
+    ] {
+        let (status, headers, body) = ask(&app, request(Method::GET, uri)).await;
+        assert_eq!(status, StatusCode::OK, "{uri}");
+        assert_eq!(headers[header::CONTENT_TYPE], "application/json");
+        assert!(
+            body.starts_with(&format!("{{\"status\":\"success\",\"data\":{data}")),
+            "{body}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_wrong_is_told_as_upstream_tells_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let app = app(folder.path(), &[]).await;
+    for (method, uri, status, text) in [
+        (
+            Method::GET,
+            "/api/v1/query?query=up+%2B",
+            400,
+            r#"{"status":"error","errorType":"bad_data","error":"invalid parameter \"query\": 1:5: parse error: unexpected end of input"}"#,
+        ),
+        (
+            Method::GET,
+            "/api/v1/query_range?query=up&start=2&end=1&step=1",
+            400,
+            "end timestamp must not be before start time",
+        ),
+        (
+            Method::GET,
+            "/api/v1/query_range?query=up&start=1&end=2&step=1e-5",
+            400,
+            "exceeded maximum resolution of 11,000 points",
+        ),
+        (
+            Method::GET,
+            "/api/v1/query?query=topk(NaN,up)&time=1793491200",
+            422,
+            r#""errorType":"execution""#,
+        ),
+        (
+            Method::GET,
+            "/api/v1/query?query=up&timeout=0s",
+            503,
+            r#""errorType":"timeout""#,
+        ),
+        (
+            Method::GET,
+            "/api/v1/query?query=limitk(1,up)",
+            400,
+            "must be enabled",
+        ),
+        (
+            Method::GET,
+            "/api/v1/series",
+            400,
+            "no match[] parameter provided",
+        ),
+        (
+            Method::GET,
+            "/api/v1/label//values",
+            404,
+            "404 page not found",
+        ),
+        (
+            Method::POST,
+            "/api/v1/admin/tsdb/snapshot",
+            500,
+            "admin APIs disabled",
+        ),
+        (
+            Method::POST,
+            "/-/reload",
+            403,
+            "Lifecycle API is not enabled.",
+        ),
+        (Method::POST, "/-/flush", 403, "Admin API is not enabled"),
+        (Method::PUT, "/api/v1/query", 405, ""),
+        (Method::POST, "/api/v1/metadata", 405, ""),
+    ] {
+        let (found, _, body) = ask(&app, request(method, uri)).await;
+        assert_eq!(found.as_u16(), status, "{uri}: {body}");
+        assert!(body.contains(text), "{uri}: {body}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn other_origins_may_ask() {
+    let folder = tempfile::tempdir().unwrap();
+    let app = app(folder.path(), &[]).await;
+    let mut preflight = request(Method::OPTIONS, "/api/v1/query");
+    preflight
+        .headers_mut()
+        .insert(header::ORIGIN, "http://a.example".parse().unwrap());
+    let (status, headers, _) = ask(&app, preflight).await;
+    assert_eq!(status, StatusCode::NO_CONTENT);
+    assert_eq!(
+        headers[header::ACCESS_CONTROL_ALLOW_ORIGIN],
+        "http://a.example"
+    );
+    assert_eq!(
+        headers[header::ACCESS_CONTROL_ALLOW_METHODS],
+        "GET, POST, OPTIONS"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_heads_are_flushed_where_the_admin_api_is_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let app = app(folder.path(), &["--web.enable-admin-api"]).await;
+    let (status, _, body) = ask(&app, request(Method::POST, "/-/flush")).await;
+    assert_eq!(status, StatusCode::NO_CONTENT, "{body}");
+    let uri = "/api/v1/query?query=count(up)&time=1793491200";
+    let (_, _, body) = ask(&app, request(Method::GET, uri)).await;
+    assert!(body.contains(r#""value":[1793491200,"2"]"#), "{body}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_is_required_and_kept_apart_with_multitenancy() {
+    let folder = tempfile::tempdir().unwrap();
+    let app = app(folder.path(), &["--multitenancy"]).await;
+    let uri = "/api/v1/query?query=up&time=1793491200";
+    assert_eq!(
+        ask(&app, request(Method::GET, uri)).await.0,
+        StatusCode::BAD_REQUEST
+    );
+    let mut other = request(Method::GET, uri);
+    other
+        .headers_mut()
+        .insert("X-Scope-OrgID", "team-b".parse().unwrap());
+    assert!(ask(&app, other).await.2.contains(r#""result":[]"#));
+}
