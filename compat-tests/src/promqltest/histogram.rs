@@ -254,12 +254,15 @@ impl FloatHistogram {
             });
         }
         let z = self.zero_threshold;
-        out.push(Bucket {
-            rule: 3,
-            lower: -z,
-            upper: z,
-            count: self.zero_count,
-        });
+        // The API shows no zero bucket below zero, unlike other buckets.
+        if self.zero_count > 0.0 {
+            out.push(Bucket {
+                rule: 3,
+                lower: -z,
+                upper: z,
+                count: self.zero_count,
+            });
+        }
         for (k, count) in self.positive.counts.iter().enumerate() {
             let index = i64::from(self.positive.offset) + k as i64;
             let (lower, upper) = (self.bound(index - 1), self.bound(index));

@@ -239,6 +239,8 @@ fn load(head: &str, block: &[&str]) -> Located<Load> {
             None => Vec::new(),
         };
         let values = values::values(rest).map_err(located)?;
+        // A series that stands twice in one block has the values of its last line.
+        series.retain(|s: &LoadedSeries| s.labels != labels);
         series.push(LoadedSeries {
             labels,
             values,
