@@ -70,7 +70,14 @@ fn resource(process: Option<Process>) -> Resource {
         let mut pair = attribute(tag);
         match pair.key.as_str() {
             "hostname" => "host.name".clone_into(&mut pair.key),
-            "jaeger.version" => "opencensus.exporterversion".clone_into(&mut pair.key),
+            "jaeger.version" => {
+                "opencensus.exporterversion".clone_into(&mut pair.key);
+                if let Some(Value::String(version)) =
+                    pair.value.as_mut().and_then(|v| v.value.as_mut())
+                {
+                    version.insert_str(0, "Jaeger-");
+                }
+            }
             _ => {}
         }
         out.attributes.push(pair);

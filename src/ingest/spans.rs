@@ -119,12 +119,28 @@ pub(crate) fn batch(
     request: ExportTraceServiceRequest,
     received_ms: i64,
 ) -> Result<SpanBatch, ExportError> {
+    let mut spans = spans(request, mend_resource)?;
+    spans.iter_mut().for_each(mend);
+    Ok(SpanBatch { spans, received_ms })
+}
+
+/// The spans of a request as they are, for showing them only.
+///
+/// # Errors
+/// As [`batch`].
+pub(crate) fn unmended(request: ExportTraceServiceRequest) -> Result<Vec<Span>, ExportError> {
+    spans(request, |_| {})
+}
+
+fn spans(
+    request: ExportTraceServiceRequest,
+    change: impl Fn(&mut Resource),
+) -> Result<Vec<Span>, ExportError> {
     let mut spans = Vec::new();
     for group in request.resource_spans {
-        let resource = Arc::new(resource(
-            group.resource.unwrap_or_default(),
-            group.schema_url,
-        ));
+        let mut resource = resource(group.resource.unwrap_or_default(), group.schema_url);
+        change(&mut resource);
+        let resource = Arc::new(resource);
         for group in group.scope_spans {
             let scope = Arc::new(scope(group.scope.unwrap_or_default(), group.schema_url));
             spans.reserve(group.spans.len());
@@ -132,16 +148,24 @@ pub(crate) fn batch(
                 let mut span = span(s)?;
                 span.resource = Arc::clone(&resource);
                 span.scope = Arc::clone(&scope);
-                mend(&mut span);
                 spans.push(span);
             }
         }
     }
-    Ok(SpanBatch { spans, received_ms })
+    Ok(spans)
 }
 
 fn resource(r: otlp::Resource, schema_url: String) -> Resource {
-    let mut attributes = attributes(r.attributes);
+    Resource {
+        attributes: attributes(r.attributes),
+        dropped_attributes_count: r.dropped_attributes_count,
+        schema_url,
+    }
+}
+
+/// Gives a resource the name that Jaeger wants of each.
+fn mend_resource(resource: &mut Resource) {
+    let attributes = &mut resource.attributes;
     let named = |name: &str| AnyValue::String(name.to_owned());
     match attributes.iter_mut().find(|a| a.key == "service.name") {
         None => attributes.push(Attribute {
@@ -153,11 +177,6 @@ fn resource(r: otlp::Resource, schema_url: String) -> Resource {
             AnyValue::String(_) => {}
             _ => name.value = named("service-name-wrong-type"),
         },
-    }
-    Resource {
-        attributes,
-        dropped_attributes_count: r.dropped_attributes_count,
-        schema_url,
     }
 }
 
@@ -257,7 +276,7 @@ fn span_id(bytes: &[u8]) -> Result<SpanId, ExportError> {
 }
 
 /// Gives a span what Jaeger wants of each: a name, and an end after its start.
-pub(crate) fn mend(span: &mut Span) {
+fn mend(span: &mut Span) {
     if span.name.is_empty() {
         "empty-span-name".clone_into(&mut span.name);
     }

@@ -81,10 +81,15 @@ fn part_shared_ids(spans: &mut [Span]) {
 }
 
 fn sort(spans: &mut [Span]) {
-    let by_key = |list: &mut Vec<Attribute>| list.sort_by(|a, b| a.key.cmp(&b.key));
+    // Of a key that comes twice the last value stays.
+    let by_key = |list: &mut Vec<Attribute>| {
+        list.reverse();
+        list.sort_by(|a, b| a.key.cmp(&b.key));
+        list.dedup_by(|later, kept| later.key == kept.key);
+    };
     each_resource(spans, |resource| by_key(&mut resource.attributes));
     for span in spans.iter_mut() {
-        if !span.scope.attributes.is_sorted_by(|a, b| a.key <= b.key) {
+        if !span.scope.attributes.is_sorted_by(|a, b| a.key < b.key) {
             by_key(&mut Arc::make_mut(&mut span.scope).attributes);
         }
         by_key(&mut span.attributes);

@@ -116,6 +116,9 @@ fn push_span(
     process: usize,
 ) -> Result<(), ApiError> {
     let span = view.span;
+    // An end before the start, which only a transformation shows, wraps around as it does upstream.
+    let duration_ns = span.end_ns.wrapping_sub(span.start_ns).cast_signed();
+    let duration_us = (duration_ns / 1000).cast_unsigned();
     out.push_str(&format!(
         "{{\"traceID\":\"{trace_id}\",\"spanID\":\"{}\",\"operationName\":",
         span.span_id
@@ -140,7 +143,7 @@ fn push_span(
     out.push_str(&format!(
         "],\"startTime\":{},\"duration\":{},\"tags\":",
         span.start_ns / 1000,
-        span.duration_ns() / 1000
+        duration_us
     ));
     push_tags(out, &view.tags)?;
     out.push_str(",\"logs\":[");

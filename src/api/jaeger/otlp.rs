@@ -197,9 +197,13 @@ fn push_attributes(out: &mut String, attributes: &[Attribute]) {
     out.push('[');
     for (i, a) in attributes.iter().enumerate() {
         comma(out, i);
-        out.push_str("{\"key\":");
-        push_json_string(out, &a.key);
-        out.push_str(",\"value\":");
+        out.push('{');
+        if !a.key.is_empty() {
+            out.push_str("\"key\":");
+            push_json_string(out, &a.key);
+            out.push(',');
+        }
+        out.push_str("\"value\":");
         push_value(out, &a.value);
         out.push('}');
     }

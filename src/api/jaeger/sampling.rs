@@ -20,24 +20,20 @@ struct Strategies {
     #[serde(default)]
     default_strategy: Option<Strategy>,
     #[serde(default)]
-    service_strategies: Vec<ServiceStrategy>,
+    service_strategies: Vec<Strategy>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
 struct Strategy {
+    /// Empty in the default.
+    #[serde(default)]
+    service: String,
     #[serde(default, rename = "type")]
     kind: String,
     #[serde(default)]
     param: f64,
     #[serde(default)]
     operation_strategies: Vec<OperationStrategy>,
-}
-
-#[derive(Debug, Deserialize)]
-struct ServiceStrategy {
-    service: String,
-    #[serde(flatten)]
-    strategy: Strategy,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -80,6 +76,7 @@ impl Strategies {
     /// The answer for a service. A service's operations come before the default's, which hold for every service.
     fn of(&self, service: &str) -> Value {
         let fallback = self.default_strategy.clone().unwrap_or(Strategy {
+            service: String::new(),
             kind: "probabilistic".to_owned(),
             param: 1.0,
             operation_strategies: Vec::new(),
@@ -87,8 +84,7 @@ impl Strategies {
         let own = self
             .service_strategies
             .iter()
-            .find(|s| s.service == service)
-            .map(|s| &s.strategy);
+            .find(|s| s.service == service);
         let strategy = own.unwrap_or(&fallback);
         let mut answer = if strategy.kind == "ratelimiting" {
             json!({

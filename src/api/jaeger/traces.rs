@@ -152,9 +152,9 @@ pub(super) async fn transform(
     let sent = sent.map_err(|e| ApiError::bad_request(e.to_string()))?;
     let request = json::decode_traces(&sent)
         .map_err(|e| ApiError::bad_request(format!("cannot unmarshal OTLP : {e}")))?;
-    let batch = spans::batch(request, 0).map_err(|e| ApiError::bad_request(e.to_string()))?;
+    let spans = spans::unmended(request).map_err(|e| ApiError::bad_request(e.to_string()))?;
     let mut traces: IndexMap<TraceId, Trace> = IndexMap::new();
-    for span in batch.spans {
+    for span in spans {
         let trace = traces.entry(span.trace_id).or_default();
         trace.trace_id = span.trace_id;
         trace.spans.push(span);

@@ -210,8 +210,13 @@ pub(crate) async fn dependencies(
     }
     let mut counts: BTreeMap<(u32, u32), u64> = BTreeMap::new();
     for trace in traces.into_values().filter(|t| !t.outside) {
-        let services: HashMap<[u8; 8], u32> =
-            trace.spans.iter().map(|(id, _, s)| (*id, *s)).collect();
+        // Of spans that share an id, the one that came first is the parent.
+        let services: HashMap<[u8; 8], u32> = trace
+            .spans
+            .iter()
+            .rev()
+            .map(|(id, _, s)| (*id, *s))
+            .collect();
         for (_, parent, service) in &trace.spans {
             if let Some(caller) = services.get(parent)
                 && *parent != [0; 8]
