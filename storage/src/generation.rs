@@ -18,7 +18,7 @@ use crate::budget::Reservation;
 use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::model::{Record, Tenant};
-use crate::signal::{Applied, Head, TimeSpan, View};
+use crate::signal::{Applied, Head, View};
 use crate::storage::{HeadStats, SignalStats};
 use crate::wal::Wal;
 
@@ -456,14 +456,6 @@ impl Manifest {
         self.rows = stats.rows;
         self.groups = stats.groups;
         self.raw_bytes = stats.raw_bytes;
-    }
-
-    /// Its times.
-    pub(crate) const fn time_span(&self) -> TimeSpan {
-        TimeSpan {
-            min: self.min_time,
-            max: self.max_time,
-        }
     }
 }
 

@@ -102,7 +102,7 @@ pub enum SpanMatch {
     /// Nothing passes.
     Never,
     /// Any of these.
-    AnyOf(Vec<SpanMatch>),
+    AnyOf(Vec<Self>),
 }
 
 /// Which traces: those with one span for which everything holds at once.

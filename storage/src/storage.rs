@@ -512,8 +512,9 @@ impl Storage {
         self.traces.reap().await;
         let logs = [&self.metrics.wal, &self.logs.wal, &self.traces.wal].map(Arc::clone);
         let synced = crate::generation::blocking(move || {
-            logs.iter()
-                .fold(Ok(()), |result, wal| result.and(wal.close()))
+            // Each is closed, whatever became of the one before.
+            let closed: Vec<Result<()>> = logs.iter().map(|wal| wal.close()).collect();
+            closed.into_iter().collect::<Result<()>>()
         })
         .await;
         cut.and(synced)

@@ -452,7 +452,9 @@ fn put(all: &mut String, text: &str) -> Part {
 mod tests {
     use super::*;
 
-    fn dump(buf: &EntryBuf) -> Vec<(i64, String, Vec<(String, String)>)> {
+    type OwnEntry = (i64, String, Vec<(String, String)>);
+
+    fn dump(buf: &EntryBuf) -> Vec<OwnEntry> {
         let own = |(n, v): (&str, &str)| (n.to_owned(), v.to_owned());
         buf.iter()
             .map(|e| {

@@ -51,7 +51,7 @@ pub enum AnyValue {
     /// Bytes.
     Bytes(Vec<u8>),
     /// A list, of mixed types perhaps.
-    Array(Vec<AnyValue>),
+    Array(Vec<Self>),
     /// Keys and values; keys may come twice.
     Map(Vec<Attribute>),
 }

@@ -40,6 +40,10 @@ const INDEX_VERSION: u8 = 1;
 const FENCE_ROWS: usize = 512;
 
 /// Columns by their position.
+#[expect(
+    dead_code,
+    reason = "lists every column, also those that are only written"
+)]
 mod column {
     pub(super) const TRACE_ID: usize = 0;
     pub(super) const SPAN_ID: usize = 1;

@@ -23,7 +23,7 @@ impl SpanFilter {
 
     /// Whether nothing can pass.
     pub(super) fn is_never(&self) -> bool {
-        self.select.matches.iter().any(|m| *m == SpanMatch::Never)
+        self.select.matches.contains(&SpanMatch::Never)
             || matches!(
                 (self.select.start_min_ns, self.select.start_max_ns),
                 (Some(min), Some(max)) if min > max

@@ -85,7 +85,7 @@ pub(crate) async fn search_traces(
     let mut loaded: Vec<(u64, Trace)> = Vec::new();
     let mut next = 0;
     loop {
-        loaded.sort_by(|a, b| (b.0, b.1.trace_id).cmp(&(a.0, a.1.trace_id)));
+        loaded.sort_by_key(|(received, trace)| std::cmp::Reverse((*received, trace.trace_id)));
         let settled = loaded.get(select.limit - 1).map(|(received, _)| *received);
         let bound = candidates.get(next).map(|(received, _)| *received);
         match (settled, bound) {
@@ -186,9 +186,7 @@ pub(crate) async fn dependencies(
                 number
             }
         };
-        let trace = traces
-            .entry(call.trace_id)
-            .or_insert_with(|| Calls::default());
+        let trace = traces.entry(call.trace_id).or_default();
         if trace.spans.is_empty() {
             budget.grow("trace dependencies", 96)?;
         }
