@@ -63,13 +63,14 @@ impl Budget {
         }
     }
 
-    /// Refuses a write when heads and the rest have come near the limit.
+    /// Refuses a write when heads and the rest have come near the limit. The heads reach half of it before (see
+    /// [`crate::context::Context::note_active_bytes`]), the block cache an eighth.
     ///
     /// # Errors
     /// `MemoryLimit`.
     pub(crate) fn admit_write(&self, what: &'static str) -> Result<()> {
         let used_bytes = self.used();
-        if used_bytes > self.limit / 16 * 9 {
+        if used_bytes > self.limit / 16 * 11 {
             return Err(Error::MemoryLimit {
                 what,
                 used_bytes,
@@ -154,8 +155,8 @@ mod tests {
         let mut heads = budget.gauge();
         heads.set(900);
         budget.admit_write("writes").unwrap();
-        heads.set(1000);
+        heads.set(1150);
         assert!(budget.admit_write("writes").is_err());
-        budget.reserve("query", 100).unwrap();
+        budget.reserve("query", 50).unwrap();
     }
 }

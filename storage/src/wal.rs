@@ -54,7 +54,7 @@ impl WalOptions {
         Self {
             dir,
             sync_interval,
-            segment_bytes: 64 << 20,
+            segment_bytes: 32 << 20,
             step_bytes: 4 << 20,
         }
     }

@@ -237,7 +237,7 @@ async fn a_head_is_cut_when_it_is_old_or_large() {
     assert!(!store.is_cut_due());
     append(&store, "a", &[(1, 2); 11]).await.unwrap();
     assert!(store.is_cut_due(), "more than a quarter of the budget");
-    append(&store, "a", &[(1, 2); 12]).await.unwrap();
+    append(&store, "a", &[(1, 2); 17]).await.unwrap();
     let refusal = append(&store, "a", &[(1, 3)]).await.unwrap_err();
     assert!(matches!(refusal, Error::MemoryLimit { .. }), "{refusal}");
     store.cut().await.unwrap();

@@ -82,6 +82,35 @@ fn five(dir: &Path) -> Vec<Seen> {
     seen
 }
 
+/// A segment of layout version 1 with one record, as `docs/wal-format.md` describes it.
+const VERSION_1: &[&str] = &[
+    "5452494c4f57414c0100000001000000000000002100000054db7939010000000000000007010100efbeaddefbffffff",
+    "ffffffff020000006101047879",
+];
+
+#[test]
+fn segments_of_the_first_version_stay_readable_and_are_what_is_written() {
+    let hex: String = VERSION_1.concat();
+    let bytes: Vec<u8> = (0..hex.len())
+        .step_by(2)
+        .map(|i| u8::from_str_radix(&hex[i..i + 2], 16).unwrap())
+        .collect();
+    let dir = tempfile::tempdir().unwrap();
+    let path = segment::path(dir.path(), 1);
+    std::fs::write(&path, &bytes).unwrap();
+    let (_, seen, _) = reopen(dir.path());
+    assert_eq!(seen.len(), 1);
+    assert_eq!(
+        (seen[0].refused.as_slice(), seen[0].payload.as_slice()),
+        (&[1, 5][..], &b"xy"[..])
+    );
+    std::fs::remove_file(&path).unwrap();
+    let wal = Wal::open(options(dir.path())).unwrap();
+    append(&wal, "a", &[1, 5], b"xy").unwrap();
+    wal.close().unwrap();
+    assert_eq!(std::fs::read(&path).unwrap(), bytes);
+}
+
 #[test]
 fn records_come_back_as_they_were_written() {
     let dir = tempfile::tempdir().unwrap();
