@@ -5,6 +5,7 @@
 
 #[path = "support/memory.rs"]
 mod memory;
+#[expect(dead_code, reason = "the judge of the scripts uses the rest")]
 #[path = "support/notation.rs"]
 mod notation;
 
