@@ -112,11 +112,14 @@ async fn count(State(app): State<AppState>, request: Request, next: Next) -> Res
     response
 }
 
+/// Makes the routes of a listener.
+type Routes = fn() -> Router<AppState>;
+
 struct HttpListener {
     flag: &'static str,
     serves: &'static str,
     socket: TcpListener,
-    routes: fn() -> Router<AppState>,
+    routes: Routes,
 }
 
 struct Listeners {
@@ -138,10 +141,10 @@ impl Listeners {
                 .fallback(api::not_found)
         };
         // The web router is built apart, because it needs every API at once.
-        let web: fn() -> Router<AppState> = Router::new;
+        let web: Routes = Router::new;
         let otlp = || ingest::otlp_http::router().fallback(api::not_found);
         let collector = || ingest::jaeger_thrift::router().fallback(api::not_found);
-        let wanted: [(&str, &String, &str, fn() -> Router<AppState>); 10] = [
+        let wanted: [(&str, &String, &str, Routes); 10] = [
             (
                 "web.listen-address",
                 &l.web,

@@ -16,16 +16,13 @@ pub(crate) use common::{
 };
 pub(crate) use logs::{
     ExportLogsPartialSuccess, ExportLogsServiceRequest, ExportLogsServiceResponse, LogRecord,
-    ResourceLogs, ScopeLogs,
 };
 pub(crate) use metrics::{
-    Exemplar, ExponentialHistogram, ExponentialHistogramDataPoint, ExportMetricsPartialSuccess,
-    ExportMetricsServiceRequest, ExportMetricsServiceResponse, Gauge, Histogram,
-    HistogramDataPoint, Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics, Sum, Summary,
-    SummaryDataPoint, exemplar, exponential_histogram_data_point, metric, number_data_point,
-    summary_data_point,
+    Exemplar, ExponentialHistogramDataPoint, ExportMetricsPartialSuccess,
+    ExportMetricsServiceRequest, ExportMetricsServiceResponse, HistogramDataPoint, Metric,
+    NumberDataPoint, SummaryDataPoint, exemplar, exponential_histogram_data_point, metric,
+    number_data_point,
 };
-pub(crate) use reader::{JsonError, JsonReader};
 pub(crate) use trace::{
     ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
     ResourceSpans, ScopeSpans, Span, Status, TracesData, span,

@@ -86,10 +86,9 @@ fn series(
     let labels = pairs(&refs, symbols)?;
     if let (Some(bytes), Some((_, name))) =
         (metadata, labels.iter().find(|(n, _)| *n == "__name__"))
+        && let Some(metadata) = self::metadata(bytes, name, symbols)?
     {
-        if let Some(metadata) = self::metadata(bytes, name, symbols)? {
-            writer.metadata(&metadata);
-        }
+        writer.metadata(&metadata);
     }
     if floats.is_empty() && histograms.is_empty() {
         out.empty_series.push(format!("{labels:?}"));

@@ -8,4 +8,4 @@ mod jaeger;
 mod reader;
 
 pub(crate) use jaeger::{decode_batch, decode_emit_batch};
-pub(crate) use reader::{Protocol, ThriftError};
+pub(crate) use reader::Protocol;

@@ -1,7 +1,6 @@
 //! `jaeger.api_v2.QueryService` and `jaeger.api_v3.QueryService`.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
@@ -31,6 +30,8 @@ use crate::wire::jaeger::{
 
 /// Requests are small; the longest part is a set of tags.
 const REQUEST_BYTES: usize = 4 << 20;
+/// Spans of one message of a streamed answer of v2.
+const CHUNK_SPANS: usize = 10;
 
 /// Routes of both services.
 pub(super) fn router() -> Router<AppState> {
@@ -72,7 +73,7 @@ async fn get_trace(State(app): State<AppState>, request: Request<Body>) -> Respo
         let trace = search::trace(&app, &tenant, id, request.raw_traces)
             .await
             .map_err(|e| e.into_grpc(""))?;
-        Ok(vec![encoded(&chunk(&trace))])
+        Ok(chunks(&trace))
     })
     .await
 }
@@ -104,7 +105,7 @@ async fn find_traces(State(app): State<AppState>, request: Request<Body>) -> Res
         let found = search::search(&app, &tenant, &query)
             .await
             .map_err(|e| e.into_grpc("failed when searching for traces: "))?;
-        Ok(found.iter().map(|trace| encoded(&chunk(trace))).collect())
+        Ok(found.iter().flat_map(chunks).collect())
     })
     .await
 }
@@ -282,8 +283,8 @@ fn summaries(trace: &Trace) -> Summaries {
     }
 }
 
-/// A trace as v2's message.
-fn chunk(trace: &Trace) -> SpansResponseChunk {
+/// A trace as v2's messages.
+fn chunks(trace: &Trace) -> Vec<Bytes> {
     let spans = view::spans(trace).into_iter().map(|v| {
         let (service, tags) = view::process(&v.span.resource);
         jaeger::Span {
@@ -319,9 +320,13 @@ fn chunk(trace: &Trace) -> SpansResponseChunk {
             ..jaeger::Span::default()
         }
     });
-    SpansResponseChunk {
-        spans: spans.collect(),
-    }
+    let spans: Vec<jaeger::Span> = spans.collect();
+    let message = |spans: &[jaeger::Span]| {
+        encoded(&SpansResponseChunk {
+            spans: spans.to_vec(),
+        })
+    };
+    spans.chunks(CHUNK_SPANS).map(message).collect()
 }
 
 fn key_value(tag: &Tag<'_>) -> jaeger::KeyValue {

@@ -11,9 +11,12 @@ use crate::wire::otlp::{
     Status, TracesData, any_value::Value, span,
 };
 
+/// Spans of one resource, by scope.
+type OfResource<'a> = (&'a Resource, Vec<(&'a Scope, Vec<&'a Span>)>);
+
 /// The spans of traces, those of one resource and scope together as they come.
-fn groups(traces: &[Trace]) -> Vec<(&Resource, Vec<(&Scope, Vec<&Span>)>)> {
-    let mut out: Vec<(&Resource, Vec<(&Scope, Vec<&Span>)>)> = Vec::new();
+fn groups(traces: &[Trace]) -> Vec<OfResource<'_>> {
+    let mut out: Vec<OfResource<'_>> = Vec::new();
     for span in traces.iter().flat_map(|t| &t.spans) {
         let (resource, scope): (&Resource, &Scope) = (&span.resource, &span.scope);
         if out.last().is_none_or(|(last, _)| *last != resource) {

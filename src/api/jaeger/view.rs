@@ -161,10 +161,13 @@ pub(super) fn process(resource: &Resource) -> (&str, Vec<Tag<'_>>) {
         .attributes
         .iter()
         .filter(|a| a.key != "service.name");
-    (
-        resource.service_name().unwrap_or_default(),
-        tags.map(tag).collect(),
-    )
+    let named = resource.attributes.iter().any(|a| a.key == "service.name");
+    let service = match resource.service_name() {
+        Some(name) => name,
+        None if named => "",
+        None => "OTLPResourceNoServiceName",
+    };
+    (service, tags.map(tag).collect())
 }
 
 /// The fields of an event's log.

@@ -36,7 +36,7 @@ async fn app(folder: &std::path::Path, args: &[&str]) -> AppState {
     });
     let mut writer = Writer::default();
     for (job, value) in [("a", 1.0), ("b", 2.0)] {
-        writer.series([("__name__", "up"), ("job", job)].into_iter());
+        writer.series([("__name__", "up"), ("job", job)]);
         writer.float(1_793_491_200_000, value, NO_START_MS);
     }
     append_written(&app, &Tenant::anonymous(), &writer.finish())

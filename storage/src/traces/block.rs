@@ -39,26 +39,18 @@ const INDEX_VERSION: u8 = 1;
 /// Distance of the trace ids in the index. A read by id decodes at most so many rows on either side.
 const FENCE_ROWS: usize = 512;
 
-/// Columns by their position.
-#[expect(
-    dead_code,
-    reason = "lists every column, also those that are only written"
-)]
+/// Columns by their position; those that are written for other readers only have no name here.
 mod column {
     pub(super) const TRACE_ID: usize = 0;
     pub(super) const SPAN_ID: usize = 1;
     pub(super) const PARENT: usize = 2;
-    pub(super) const SERVICE: usize = 3;
     pub(super) const NAME: usize = 4;
     pub(super) const KIND: usize = 5;
     pub(super) const START: usize = 6;
     pub(super) const DURATION: usize = 7;
     pub(super) const STATUS: usize = 8;
     pub(super) const STATUS_MESSAGE: usize = 9;
-    pub(super) const SCOPE_NAME: usize = 10;
-    pub(super) const SCOPE_VERSION: usize = 11;
     pub(super) const ATTRIBUTES: usize = 12;
-    pub(super) const RESOURCE_ATTRIBUTES: usize = 13;
     pub(super) const RECEIVED: usize = 14;
     pub(super) const RESOURCE_ID: usize = 15;
     pub(super) const SCOPE_ID: usize = 16;
