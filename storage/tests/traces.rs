@@ -1,5 +1,7 @@
 //! Spans read back as they were written, wherever they lie: head, block, several blocks, one merged.
 
+#![expect(clippy::unwrap_used, reason = "a test ends at the first failure")]
+
 use std::sync::Arc;
 
 use storage::model::{

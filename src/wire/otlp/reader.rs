@@ -284,6 +284,13 @@ impl<'a> JsonReader<'a> {
         }
     }
 
+    /// Whether only white space is left.
+    #[cfg(test)]
+    fn at_end(&mut self) -> bool {
+        self.skip_space();
+        self.pos >= self.buf.len()
+    }
+
     fn deeper(&mut self) -> Result<()> {
         self.depth += 1;
         if self.depth > MAX_DEPTH {
