@@ -2,6 +2,7 @@
 
 pub(crate) mod grpc;
 pub(crate) mod jaeger;
+pub mod loki_push;
 pub(crate) mod otlp;
 pub mod protobuf;
 pub mod remote_write;

@@ -27,6 +27,7 @@ impl RecordDecoder for Decoder {
         sink: &mut dyn RecordSink,
     ) -> Result<(), String> {
         match record.kind {
+            LOKI_PUSH => super::loki_push::replay(record, sink),
             REMOTE_WRITE_1 => super::remote_write::replay(record, sink),
             OTLP_TRACES | OTLP_TRACES_ZSTD => super::spans::replay(record, sink),
             kind => Err(format!("record of unknown kind {kind}")),
