@@ -126,12 +126,6 @@ fn doors(server: &Server) -> Vec<Door> {
             br#"{"streams":[{"stream":{"a":"b"},"values":[["1",2]]}]}"#.to_vec(),
         ),
         (
-            "a label that is a list",
-            push.clone(),
-            vec![JSON],
-            br#"{"streams":[{"stream":{"a":[]},"values":[]}]}"#.to_vec(),
-        ),
-        (
             "cut JSON",
             push.clone(),
             vec![JSON],

@@ -125,10 +125,13 @@ async fn take(app: &AppState, headers: &HeaderMap, body: Body) -> Result<(), Pus
 
 type Pairs = Vec<(String, String)>;
 
+/// Labels of a stream, and its entries: time, line, metadata.
+type OwnStream = (Pairs, Vec<(i64, String, Pairs)>);
+
 /// The request as a push. Resources without records leave nothing.
 fn to_push(request: &ExportLogsServiceRequest) -> Vec<u8> {
     let now_ns = now_ms().saturating_mul(1_000_000);
-    let mut streams: Vec<(Pairs, Vec<(i64, String, Pairs)>)> = Vec::new();
+    let mut streams: Vec<OwnStream> = Vec::new();
     let mut known: HashMap<Pairs, usize> = HashMap::new();
     for resource_logs in &request.resource_logs {
         let (mut labels, mut of_resource) = (Vec::new(), Vec::new());
