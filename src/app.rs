@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use storage::Storage;
+use tokio::sync::watch;
 
 use crate::config::{Config, PrometheusConfig};
 use crate::telemetry::Telemetry;
@@ -12,8 +13,9 @@ use crate::telemetry::Telemetry;
 pub struct App {
     /// Settings from flags and environment.
     pub config: Config,
-    /// The configuration file in force; replaced as a whole by a reload.
-    pub file: parking_lot::RwLock<Arc<PrometheusConfig>>,
+    /// The configuration file in force; replaced as a whole by a reload. What runs by it (scrapes, rules)
+    /// subscribes and starts over when it changes.
+    pub file: watch::Sender<Arc<PrometheusConfig>>,
     /// The storage.
     pub storage: Arc<Storage>,
     /// Room for PromQL queries, as many as may run at once.
@@ -35,7 +37,7 @@ impl App {
     /// The configuration file in force.
     #[must_use]
     pub fn file(&self) -> Arc<PrometheusConfig> {
-        Arc::clone(&self.file.read())
+        Arc::clone(&self.file.borrow())
     }
 
     /// Reads the configuration file again; a bad one is refused and the old one stays.
@@ -45,7 +47,7 @@ impl App {
     pub fn reload(&self) -> Result<(), String> {
         let result = self.config.load_file();
         self.telemetry.config_reloaded(result.is_ok());
-        *self.file.write() = Arc::new(result?);
+        self.file.send_replace(Arc::new(result?));
         Ok(())
     }
 }

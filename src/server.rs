@@ -39,7 +39,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         .with_context(|| format!("--storage.path={}", config.storage_path.display()))?;
     let app = Arc::new(App {
         web_address: listeners.web_address.clone(),
-        file: parking_lot::RwLock::new(Arc::new(file)),
+        file: watch::Sender::new(Arc::new(file)),
         storage: Arc::clone(&storage),
         queries: tokio::sync::Semaphore::new(config.query_max_concurrency.max(1)),
         telemetry: crate::telemetry::Telemetry::default(),

@@ -26,7 +26,7 @@ async fn app(folder: &std::path::Path, args: &[&str]) -> AppState {
         .unwrap();
     let app = Arc::new(App {
         web_address: "localhost:9090".to_owned(),
-        file: parking_lot::RwLock::new(Arc::new(file)),
+        file: tokio::sync::watch::Sender::new(Arc::new(file)),
         storage,
         queries: tokio::sync::Semaphore::new(4),
         telemetry: crate::telemetry::Telemetry::default(),
