@@ -13,6 +13,7 @@ pub mod config;
 pub mod ingest;
 pub mod scrape;
 pub mod server;
+mod starting;
 pub mod telemetry;
 pub mod tenant;
 pub mod wire;

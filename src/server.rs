@@ -10,7 +10,7 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use axum::serve::ListenerExt;
-use storage::Storage;
+use storage::{ReplayProgress, Storage};
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -19,6 +19,7 @@ use crate::app::{App, AppState};
 use crate::config::{Config, KNOWN_FEATURES, PrometheusConfig};
 use crate::ingest::jaeger_udp::{self, Protocol};
 use crate::ingest::record::Decoder;
+use crate::starting::Door;
 use crate::{api, ingest, scrape};
 
 /// How long open requests may take once a stop was asked for.
@@ -33,12 +34,17 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let file = config.load_file().map_err(|e| anyhow!(e))?;
     warn_about(&config, &file);
     let listeners = Listeners::bind(&config).await?;
+    let web_address = listeners.web_address.clone();
+    print_start(&config, &listeners);
     let options = config.storage_options(&file);
+    let (stop, stopped) = watch::channel(false);
+    let mut tasks = JoinSet::new();
+    let waiting = listeners.serve(&options.progress, &stopped, &mut tasks);
     let storage = Storage::open(options, Arc::new(Decoder))
         .await
         .with_context(|| format!("--storage.path={}", config.storage_path.display()))?;
     let app = Arc::new(App {
-        web_address: listeners.web_address.clone(),
+        web_address,
         file: watch::Sender::new(Arc::new(file)),
         storage: Arc::clone(&storage),
         queries: tokio::sync::Semaphore::new(config.query_max_concurrency.max(1)),
@@ -48,10 +54,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         config,
     });
     app.telemetry.config_reloaded(true);
-    let (stop, stopped) = watch::channel(false);
-    let mut tasks = JoinSet::new();
-    print_start(&app, &listeners);
-    listeners.serve(&app, &stopped, &mut tasks);
+    waiting.open(&app, &stopped, &mut tasks);
+    tracing::info!("ready");
     if app.config.scrape_self && app.config.config_file.is_none() {
         tasks.spawn(scrape::self_scrape(Arc::clone(&app), stopped.clone()));
     }
@@ -240,13 +244,18 @@ impl Listeners {
         })
     }
 
-    fn serve(self, app: &AppState, stopped: &watch::Receiver<bool>, tasks: &mut JoinSet<()>) {
+    /// Answers on every HTTP port that the start is not through yet.
+    fn serve(
+        self,
+        progress: &Arc<ReplayProgress>,
+        stopped: &watch::Receiver<bool>,
+        tasks: &mut JoinSet<()>,
+    ) -> Waiting {
+        let mut doors = Vec::new();
         for listener in self.http {
-            let router = if listener.flag == "web.listen-address" {
-                web_router(app)
-            } else {
-                finish((listener.routes)(), app)
-            };
+            let door = Door::new(Arc::clone(progress));
+            let router = door.clone().router();
+            doors.push((listener.flag, listener.routes, door));
             let mut stopped = stopped.clone();
             tasks.spawn(async move {
                 let socket = listener.socket.tap_io(|io| {
@@ -262,6 +271,28 @@ impl Listeners {
                 {
                     tracing::error!("--{}: {e}", listener.flag);
                 }
+            });
+        }
+        Waiting {
+            doors,
+            udp: self.udp,
+        }
+    }
+}
+
+/// Listeners that have no routes yet.
+struct Waiting {
+    doors: Vec<(&'static str, Routes, Door)>,
+    udp: Vec<(&'static str, UdpSocket, Protocol)>,
+}
+
+impl Waiting {
+    /// Serves in earnest.
+    fn open(self, app: &AppState, stopped: &watch::Receiver<bool>, tasks: &mut JoinSet<()>) {
+        for (flag, routes, door) in self.doors {
+            door.open(match flag {
+                "web.listen-address" => web_router(app),
+                _ => finish(routes(), app),
             });
         }
         for (_, socket, protocol) in self.udp {
@@ -308,7 +339,7 @@ fn warn_about(config: &Config, file: &PrometheusConfig) {
     }
 }
 
-fn print_start(app: &App, listeners: &Listeners) {
+fn print_start(config: &Config, listeners: &Listeners) {
     println!("Trilobite {}", env!("CARGO_PKG_VERSION"));
     for listener in &listeners.http {
         if let Ok(address) = listener.socket.local_addr() {
@@ -324,12 +355,12 @@ fn print_start(app: &App, listeners: &Listeners) {
             println!("  {address:<22} {serves:<34} --{flag}");
         }
     }
-    let place = app.config.storage_path.display();
-    match &app.config.storage_bucket {
+    let place = config.storage_path.display();
+    match &config.storage_bucket {
         Some(bucket) => println!("  data in {place}, blocks in {bucket}"),
         None => println!("  data in {place}"),
     }
-    let web = &app.web_address;
+    let web = &listeners.web_address;
     println!("Try:");
     println!("  curl 'http://{web}/api/v1/query?query=up'");
     println!(

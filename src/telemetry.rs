@@ -376,6 +376,12 @@ const BY_SIGNAL: [Figure; 11] = [
         "Cuts that failed.",
         |s| s.cut_failures as f64,
     ),
+    (
+        "trilobite_head_snapshots_total",
+        COUNTER,
+        "Snapshots of the head, each in place of the write-ahead log before it.",
+        |s| s.head_snapshots as f64,
+    ),
 ];
 
 fn of_storage(storage: &Storage, out: &mut Collector) {

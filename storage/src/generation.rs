@@ -34,13 +34,18 @@ pub(crate) struct SignalStore<H: Head> {
     gate: RwLock<()>,
     view: RwLock<Arc<View<H>>>,
     /// The frozen generation, and how far it is.
-    cutting: tokio::sync::Mutex<Option<Cut<H>>>,
+    pub(crate) cutting: tokio::sync::Mutex<Option<Cut<H>>>,
+    /// The last record before the active generation.
+    began_after: AtomicU64,
+    /// Bytes of the log at the last snapshot, and the size of that.
+    pub(crate) snapshot_mark: AtomicU64,
+    pub(crate) snapshot_bytes: AtomicU64,
     /// Held by whoever takes blocks away: compaction, retention.
     pub(crate) removing: tokio::sync::Mutex<()>,
     /// Blocks that are in no view of a new query any more.
     pub(crate) doomed: Mutex<Vec<Doomed>>,
     /// Time of the first write into the active generation.
-    oldest_write_ms: AtomicI64,
+    pub(crate) oldest_write_ms: AtomicI64,
     /// What the heads hold, in the budget.
     held: Mutex<Reservation>,
     /// Items taken since start, a tenant.
@@ -59,6 +64,7 @@ pub(crate) struct Counters {
     pub(crate) accepted: AtomicU64,
     pub(crate) refused: AtomicU64,
     pub(crate) corrupt_records: AtomicU64,
+    pub(crate) snapshots: AtomicU64,
 }
 
 /// A block on its way out.
@@ -68,7 +74,7 @@ pub(crate) struct Doomed {
 }
 
 /// A frozen generation on its way into blocks. Whatever was done of it is not done again after a failure.
-struct Cut<H> {
+pub(crate) struct Cut<H> {
     head: Arc<H>,
     seq_max: u64,
     done: BTreeMap<Tenant, Vec<Arc<Block>>>,
@@ -95,6 +101,9 @@ impl<H: Head> SignalStore<H> {
                 blocks: in_order(blocks),
             })),
             cutting: tokio::sync::Mutex::new(None),
+            began_after: AtomicU64::new(0),
+            snapshot_mark: AtomicU64::new(0),
+            snapshot_bytes: AtomicU64::new(0),
             removing: tokio::sync::Mutex::new(()),
             doomed: Mutex::new(Vec::new()),
             oldest_write_ms: AtomicI64::new(i64::MAX),
@@ -169,7 +178,7 @@ impl<H: Head> SignalStore<H> {
         let written_ms = received_ms.min(self.context.clock.now_ms());
         self.oldest_write_ms
             .fetch_min(written_ms, Ordering::Relaxed);
-        if self.account(head) {
+        if self.account(head) || self.wants_snapshot() {
             self.kick.notify_one();
         }
     }
@@ -180,7 +189,7 @@ impl<H: Head> SignalStore<H> {
     }
 
     /// Brings the budget up to date; answers whether the active head has grown too large.
-    fn account(&self, active: &Arc<H>) -> bool {
+    pub(crate) fn account(&self, active: &Arc<H>) -> bool {
         let active_bytes = active.held_bytes();
         let frozen_bytes: u64 = self.view.read().frozen.iter().map(|h| h.held_bytes()).sum();
         self.held.lock().set(active_bytes + frozen_bytes);
@@ -227,6 +236,7 @@ impl<H: Head> SignalStore<H> {
             return self.finish(pending).await;
         }
         // Nothing is in the head, so nothing of the log is needed.
+        self.drop_snapshots_through(seq_max)?;
         self.wal.drop_through(seq_max)
     }
 
@@ -249,6 +259,7 @@ impl<H: Head> SignalStore<H> {
             blocks: view.blocks.clone(),
         });
         self.oldest_write_ms.store(i64::MAX, Ordering::Relaxed);
+        self.began_after.store(seq_max, Ordering::Relaxed);
         let cut = Cut {
             head,
             seq_max,
@@ -256,6 +267,14 @@ impl<H: Head> SignalStore<H> {
             staged: None,
         };
         (Some(cut), seq_max)
+    }
+
+    /// The active generation, the last record before it, and the newest record: it and all before it have been applied.
+    pub(crate) fn settled(&self) -> (Arc<H>, u64, u64) {
+        let _gate = self.gate.write();
+        let to = self.wal.seal();
+        let head = Arc::clone(&self.view.read().active);
+        (head, self.began_after.load(Ordering::Relaxed), to)
     }
 
     async fn finish(&self, pending: &mut Option<Cut<H>>) -> Result<()> {
@@ -283,6 +302,7 @@ impl<H: Head> SignalStore<H> {
         drop(head);
         self.account(&self.view().active);
         self.counters.cuts.fetch_add(1, Ordering::Relaxed);
+        self.drop_snapshots_through(seq_max)?;
         self.wal.drop_through(seq_max)
     }
 
@@ -416,6 +436,7 @@ impl<H: Head> SignalStore<H> {
             wal_syncs: self.wal.syncs(),
             cuts: count(&self.counters.cuts),
             cut_failures: count(&self.counters.cut_failures),
+            head_snapshots: count(&self.counters.snapshots),
             compactions: count(&self.counters.compactions),
             compaction_failures: count(&self.counters.compaction_failures),
             accepted: count(&self.counters.accepted),

@@ -24,6 +24,7 @@ mod disk;
 mod error;
 mod folder;
 mod generation;
+mod head_snapshot;
 #[doc(hidden)]
 pub mod index;
 mod logs;
@@ -31,6 +32,7 @@ mod maintenance;
 mod metrics;
 pub mod model;
 mod options;
+mod progress;
 pub mod read;
 mod recover;
 mod replay;
@@ -44,6 +46,7 @@ mod wal;
 pub use block::{Block, Manifest, ManifestFile};
 pub use error::{Error, Result};
 pub use options::Options;
+pub use progress::ReplayProgress;
 pub use signal::SignalKind;
 pub use storage::{
     Dependency, HeadStats, LogPages, LogStats, Operation, RecordDecoder, RecordSink, SeriesSet,

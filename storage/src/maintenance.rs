@@ -35,6 +35,15 @@ pub(crate) async fn run_cutter<H: Head>(
         store.context.refresh_free_bytes();
         if !store.has_frozen() && !store.is_cut_due() {
             pause = CUT_CHECK;
+            if store.wants_snapshot()
+                && let Err(e) = store.snapshot().await
+            {
+                pause = MAX_PAUSE;
+                tracing::error!(
+                    signal = H::SIGNAL.as_str(), error = %e, retry_s = pause.as_secs(),
+                    "a snapshot of the head failed; the write-ahead log is kept instead"
+                );
+            }
             continue;
         }
         match store.cut().await {

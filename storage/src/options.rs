@@ -1,7 +1,10 @@
 //! Settings of storage, as plain data. The program's `config` fills them.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
+
+use crate::progress::ReplayProgress;
 
 /// Settings of [`crate::Storage`].
 #[derive(Clone, Debug)]
@@ -28,6 +31,8 @@ pub struct Options {
     pub head_max_age: Duration,
     /// Number of newest exemplars kept for all tenants together.
     pub max_exemplars: usize,
+    /// Told how far the replay is.
+    pub progress: Arc<ReplayProgress>,
 }
 
 impl Options {
@@ -46,6 +51,7 @@ impl Options {
             memory_limit_bytes: 4 << 30,
             head_max_age: Duration::from_secs(2 * 3600),
             max_exemplars: 100_000,
+            progress: Arc::default(),
         }
     }
 }

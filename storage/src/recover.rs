@@ -3,7 +3,7 @@
 //! A block counts unless another one replaces it, or it is part of a cut that never came to its end. A record is replayed
 //! unless a block of its tenant covers its number; so replaying the same folder twice gives the same head.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -14,6 +14,7 @@ use crate::block::{Block, Manifest, sync_dir};
 use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::generation::{SignalStore, blocking};
+use crate::head_snapshot::{self, SnapshotFile};
 use crate::model::Tenant;
 use crate::signal::Head;
 use crate::wal::{Wal, WalOptions, WalRecord};
@@ -83,22 +84,38 @@ impl<H: Head> SignalStore<H> {
             .map(|m| Block::new(Arc::clone(&context.blocks), m).map(Arc::new))
             .collect::<Result<Vec<_>>>()?;
         let dir = wal_dir(&context, H::SIGNAL.as_str());
-        let options = WalOptions::new(dir, context.options.wal_sync_interval);
+        let options = WalOptions::new(
+            dir,
+            context.options.wal_sync_interval,
+            Arc::clone(&context.options.progress),
+        );
         let store = Arc::new(Self::new(context, Wal::open(options)?, blocks));
         store.restore_remembered()?;
         let replaying = Arc::clone(&store);
         let covered = sorted.covered;
-        blocking(move || replaying.replay(&covered, &apply)).await?;
-        store.wal.skip_to(newest.unwrap_or(0));
+        let reached = blocking(move || replaying.replay(&covered, &apply)).await?;
+        store.wal.skip_to(reached.max(newest.unwrap_or(0)));
         Ok(store)
     }
 
-    fn replay(&self, covered: &HashMap<String, u64>, apply: &Apply<H>) -> Result<()> {
+    /// Brings the active head to where it was, from snapshots and the log. Answers the highest number that a snapshot covers.
+    fn replay(&self, covered: &HashMap<String, u64>, apply: &Apply<H>) -> Result<u64> {
         let mut undecodable = 0;
         let mut replayed = 0u64;
+        let mut waiting: VecDeque<SnapshotFile> = match H::SNAPSHOTS {
+            true => head_snapshot::list(&self.wal_dir())?.into(),
+            false => VecDeque::new(),
+        };
+        let reached = waiting.iter().map(|s| s.to).max().unwrap_or(0);
+        let mut loaded: Vec<SnapshotFile> = Vec::new();
         let stats = self.wal.replay(&mut |record: WalRecord<'_>| {
+            // In the order of writing: what a snapshot holds comes behind the records before it.
+            while let Some(file) = waiting.pop_front_if(|s| s.from < record.seq) {
+                undecodable += self.load_snapshot(&file, covered, &mut loaded)?;
+            }
             let tenant = record.tenant.as_str();
-            if covered.get(tenant).is_some_and(|&c| record.seq <= c) {
+            let in_block = covered.get(tenant).is_some_and(|&c| record.seq <= c);
+            if in_block || loaded.iter().any(|s| s.covers(record.seq)) {
                 return Ok(());
             }
             let head = Arc::clone(&self.view().active);
@@ -121,6 +138,9 @@ impl<H: Head> SignalStore<H> {
             }
             Ok(())
         })?;
+        for file in waiting {
+            undecodable += self.load_snapshot(&file, covered, &mut loaded)?;
+        }
         self.counters
             .corrupt_records
             .fetch_add(stats.corrupt + undecodable, Ordering::Relaxed);
@@ -132,7 +152,37 @@ impl<H: Head> SignalStore<H> {
             torn_bytes = stats.torn_bytes,
             "write-ahead log replayed"
         );
-        Ok(())
+        Ok(reached)
+    }
+
+    /// Loads a snapshot into the active head and notes it among the loaded ones; answers how much of it was damaged.
+    fn load_snapshot(
+        &self,
+        file: &SnapshotFile,
+        covered: &HashMap<String, u64>,
+        loaded: &mut Vec<SnapshotFile>,
+    ) -> Result<u64> {
+        let head = Arc::clone(&self.view().active);
+        let wanted = |tenant: &Tenant| covered.get(tenant.as_str()).is_none_or(|&c| c < file.to);
+        let result = head_snapshot::load(file, &mut |frame| head.restore(frame, &wanted));
+        let damaged = match result {
+            Ok(found) => {
+                self.oldest_write_ms
+                    .fetch_min(found.oldest_write_ms, Ordering::Relaxed);
+                loaded.push(file.clone());
+                found.corrupt
+            }
+            Err(e @ (Error::Corrupt { .. } | Error::Io { .. })) => {
+                tracing::error!(error = %e, "a snapshot of the head cannot be read; what the log still has is replayed");
+                1
+            }
+            Err(e) => return Err(e),
+        };
+        if damaged > 0 {
+            tracing::error!(file = %file.path.display(), damaged, "a snapshot of the head is damaged; the rest of it was read");
+        }
+        self.account(&head);
+        Ok(damaged)
     }
 
     /// Writes down what only the head knows, in place of what was there.
@@ -185,7 +235,12 @@ impl<H: Head> SignalStore<H> {
     }
 
     fn remembered_path(&self) -> PathBuf {
-        wal_dir(&self.context, H::SIGNAL.as_str()).join("remembered")
+        self.wal_dir().join("remembered")
+    }
+
+    /// Where the signal's log and snapshots lie.
+    pub(crate) fn wal_dir(&self) -> PathBuf {
+        wal_dir(&self.context, H::SIGNAL.as_str())
     }
 }
 

@@ -124,7 +124,11 @@ pub(crate) struct DaySet {
 impl DaySet {
     /// Adds the day of a time.
     pub(crate) fn add(&mut self, signal: SignalKind, t: i64) {
-        let day = signal.day_of(t);
+        self.add_day(signal.day_of(t));
+    }
+
+    /// Adds a day.
+    pub(crate) fn add_day(&mut self, day: i64) {
         if self.last != Some(day) {
             self.last = Some(day);
             self.days.insert(day);
@@ -195,6 +199,26 @@ pub(crate) trait Head: Send + Sync + Sized + 'static {
     /// Takes back what [`Self::remembered`] gave, before the log is replayed over it. Bytes that cannot be
     /// read are an error and leave the head as it was.
     fn remember(&self, _bytes: &[u8]) -> Result<()> {
+        Ok(())
+    }
+
+    /// Whether this signal's active generation can be written down in snapshots.
+    const SNAPSHOTS: bool = false;
+
+    /// Hands out everything that was taken before this was called, and perhaps some of what came since, in frames that can each be
+    /// restored alone. Writes go on meanwhile.
+    ///
+    /// # Errors
+    /// What `each` says.
+    fn snapshot(&self, _each: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        Ok(())
+    }
+
+    /// Takes a frame of [`Self::snapshot`], unless its tenant is not wanted.
+    ///
+    /// # Errors
+    /// `Corrupt`; what the frame holds is then there in part.
+    fn restore(&self, _frame: &[u8], _wanted: &dyn Fn(&Tenant) -> bool) -> Result<()> {
         Ok(())
     }
 

@@ -166,6 +166,8 @@ pub struct SignalStats {
     pub cuts: u64,
     /// Cuts that failed.
     pub cut_failures: u64,
+    /// Snapshots of the head written.
+    pub head_snapshots: u64,
     /// Compactions done.
     pub compactions: u64,
     /// Compactions that failed.

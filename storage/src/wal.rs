@@ -29,8 +29,10 @@ mod sync;
 mod writer;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::progress::ReplayProgress;
 pub(crate) use record::WalRecord;
 pub(crate) use writer::Wal;
 
@@ -45,17 +47,24 @@ pub(crate) struct WalOptions {
     pub(crate) segment_bytes: u64,
     /// A segment is allocated ahead in steps of this size.
     pub(crate) step_bytes: u64,
+    /// Told how far a replay is.
+    pub(crate) progress: Arc<ReplayProgress>,
 }
 
 impl WalOptions {
     /// The sizes of a real store: segments small enough to go soon after a cut and to be read whole,
     /// steps that cost a system call every few thousand records.
-    pub(crate) fn new(dir: PathBuf, sync_interval: Duration) -> Self {
+    pub(crate) fn new(
+        dir: PathBuf,
+        sync_interval: Duration,
+        progress: Arc<ReplayProgress>,
+    ) -> Self {
         Self {
             dir,
             sync_interval,
             segment_bytes: 32 << 20,
             step_bytes: 4 << 20,
+            progress,
         }
     }
 }

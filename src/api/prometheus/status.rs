@@ -91,7 +91,7 @@ pub(super) async fn flags() -> Response {
 }
 
 pub(super) async fn wal_replay() -> Response {
-    // The log is replayed before anything is served.
+    // Whoever gets here asks after the replay: see `crate::starting` for the time before.
     success(&json!({"min": 0, "max": 0, "current": 0}))
 }
 

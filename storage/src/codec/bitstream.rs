@@ -1,6 +1,7 @@
 //! A stream of bits, most significant bit of each byte first.
 
 use super::ChunkError;
+use super::varint::{put, take, take_array};
 
 /// Collects bits. Whole words go to the buffer, the rest waits in a register, so that one sample costs
 /// a few shifts and touches the buffer once in several samples.
@@ -39,6 +40,36 @@ impl BitWriter {
     fn grow(&mut self) {
         let more = (self.bytes.capacity() / 2).max(32) & !7;
         self.bytes.reserve_exact(more);
+    }
+
+    /// Adds all that is needed to go on writing after a restart.
+    pub fn save(&self, out: &mut Vec<u8>) {
+        out.push(self.used);
+        out.extend_from_slice(&self.word.to_be_bytes());
+        put(out, self.bytes.len() as u64);
+        out.extend_from_slice(&self.bytes);
+    }
+
+    /// Takes from the front what [`Self::save`] added.
+    ///
+    /// # Errors
+    /// When it is not that.
+    pub fn load(bytes: &mut &[u8]) -> Result<Self, ChunkError> {
+        let [used] = take_array(bytes)?;
+        let word = u64::from_be_bytes(take_array(bytes)?);
+        let len = usize::try_from(take(bytes)?).map_err(|_| ChunkError::Number)?;
+        let (written, rest) = bytes.split_at_checked(len).ok_or(ChunkError::Truncated)?;
+        *bytes = rest;
+        if used > 63 {
+            return Err(ChunkError::Number);
+        }
+        let mut own = Vec::with_capacity((written.len() + 32) & !7);
+        own.extend_from_slice(written);
+        Ok(Self {
+            bytes: own,
+            word,
+            used,
+        })
     }
 
     /// Bytes allocated.

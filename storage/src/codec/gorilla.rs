@@ -26,6 +26,7 @@ use std::sync::Arc;
 
 use super::ChunkError;
 use super::bitstream::{BitReader, BitWriter};
+use super::varint::{put, put_signed, take, take_array, take_signed};
 use crate::model::NO_START_MS;
 
 const KIND_PLAIN: u8 = 1;
@@ -207,6 +208,49 @@ impl FloatEncoder {
             self.stream.put(0b11, 2);
             self.stream.put(start_ms as u64, 64);
         }
+    }
+
+    /// Adds all that is needed to go on with this chunk after a restart.
+    pub fn save(&self, out: &mut Vec<u8>) {
+        out.push(u8::from(self.with_start));
+        put(out, u64::from(self.count));
+        put_signed(out, self.first_ms);
+        put_signed(out, self.t_ms);
+        put_signed(out, self.delta);
+        put_signed(out, self.start_ms);
+        out.extend_from_slice(&self.bits.to_le_bytes());
+        out.extend_from_slice(&[self.leading, self.trailing]);
+        self.stream.save(out);
+    }
+
+    /// Takes from the front what [`Self::save`] added.
+    ///
+    /// # Errors
+    /// When it is not that.
+    pub fn load(bytes: &mut &[u8]) -> Result<Self, ChunkError> {
+        let [with_start] = take_array(bytes)?;
+        let count = u16::try_from(take(bytes)?).map_err(|_| ChunkError::Number)?;
+        let first_ms = take_signed(bytes)?;
+        let t_ms = take_signed(bytes)?;
+        let delta = take_signed(bytes)?;
+        let start_ms = take_signed(bytes)?;
+        let bits = u64::from_le_bytes(take_array(bytes)?);
+        let [leading, trailing] = take_array(bytes)?;
+        if leading != NO_WINDOW && leading.saturating_add(trailing) > 63 {
+            return Err(ChunkError::Number);
+        }
+        Ok(Self {
+            stream: BitWriter::load(bytes)?,
+            t_ms,
+            delta,
+            bits,
+            start_ms,
+            first_ms,
+            count,
+            leading,
+            trailing,
+            with_start: with_start != 0,
+        })
     }
 
     /// The chunk so far as bytes.
@@ -435,6 +479,32 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_saved_chunk_goes_on_where_it_was(parts in proptest::collection::vec(sample(), 1..120), cut in 0_usize..120, starts in any::<bool>()) {
+            let mut t_ms = 0_i64;
+            let samples: Vec<_> = parts.into_iter().map(|(step, bits, start)| {
+                t_ms = t_ms.wrapping_add(step);
+                FloatSample { t_ms, bits, start_ms: if starts { start } else { NO_START_MS } }
+            }).collect();
+            let mut whole = FloatEncoder::new(starts);
+            let mut halves = FloatEncoder::new(starts);
+            for (i, &sample) in samples.iter().enumerate() {
+                if i == cut {
+                    let mut saved = Vec::new();
+                    halves.save(&mut saved);
+                    let mut rest = &saved[..];
+                    halves = FloatEncoder::load(&mut rest).unwrap();
+                    prop_assert!(rest.is_empty());
+                    for n in 0..saved.len() {
+                        prop_assert!(FloatEncoder::load(&mut &saved[..n]).is_err());
+                    }
+                }
+                whole.push(sample);
+                halves.push(sample);
+            }
+            prop_assert_eq!(whole.to_bytes(), halves.to_bytes());
+        }
+
         #[test]
         fn samples_come_back_bit_for_bit(parts in proptest::collection::vec(sample(), 0..300), starts in any::<bool>()) {
             let mut t_ms = 0_i64;

@@ -46,6 +46,29 @@ pub fn take_signed(bytes: &mut &[u8]) -> Result<i64, ChunkError> {
     Ok((n >> 1) as i64 ^ -((n & 1) as i64))
 }
 
+/// Takes so many bytes from the front.
+///
+/// # Errors
+/// `Truncated`.
+pub fn take_array<const N: usize>(bytes: &mut &[u8]) -> Result<[u8; N], ChunkError> {
+    let (array, rest) = bytes
+        .split_first_chunk::<N>()
+        .ok_or(ChunkError::Truncated)?;
+    *bytes = rest;
+    Ok(*array)
+}
+
+/// Takes so many bytes from the front.
+///
+/// # Errors
+/// `Truncated`.
+pub fn take_slice<'a>(bytes: &mut &'a [u8], len: u64) -> Result<&'a [u8], ChunkError> {
+    let len = usize::try_from(len).map_err(|_| ChunkError::Number)?;
+    let (slice, rest) = bytes.split_at_checked(len).ok_or(ChunkError::Truncated)?;
+    *bytes = rest;
+    Ok(slice)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

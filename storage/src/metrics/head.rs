@@ -11,6 +11,8 @@
 //! The *gate* makes requests visible as a whole: an append holds it shared while it applies its batch, a query takes it alone for
 //! the moment in which it copies its view of the series (see `select.rs` for how many at once).
 
+mod saved;
+
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
@@ -330,6 +332,16 @@ impl Head for MetricsHead {
 
     fn remember(&self, bytes: &[u8]) -> Result<()> {
         self.carried.add_bytes(bytes)
+    }
+
+    const SNAPSHOTS: bool = true;
+
+    fn snapshot(&self, each: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        self.save(each)
+    }
+
+    fn restore(&self, frame: &[u8], wanted: &dyn Fn(&Tenant) -> bool) -> Result<()> {
+        self.load(frame, wanted)
     }
 
     fn write_block(

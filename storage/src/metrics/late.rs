@@ -30,7 +30,7 @@ impl SealedChunk {
     }
 
     /// Number of samples; every kind of chunk has it in the same place.
-    fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         match self.bytes[..] {
             [_, low, high, ..] => usize::from(u16::from_le_bytes([low, high])),
             _ => 0,
@@ -88,7 +88,7 @@ impl LateFloats {
     }
 
     /// Bytes of memory.
-    fn held_bytes(&self) -> usize {
+    pub(super) fn held_bytes(&self) -> usize {
         let chunks: usize = self.chunks.iter().map(SealedChunk::data_bytes).sum();
         chunks
             + self.chunks.capacity() * size_of::<SealedChunk>()

@@ -9,6 +9,8 @@
 //!
 //! Invariant: over all four a time comes once. A series without late samples and histograms pays for none of them.
 
+mod saved;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -38,7 +40,12 @@ pub(super) struct MemSeries {
 
 impl MemSeries {
     pub(super) fn new(id: u32, newest_before_ms: Option<i64>) -> Self {
-        let state = Mutex::new(SeriesState::new(newest_before_ms));
+        Self::with_state(id, SeriesState::new(newest_before_ms))
+    }
+
+    /// A series that was loaded from a snapshot.
+    pub(super) const fn with_state(id: u32, state: SeriesState) -> Self {
+        let state = Mutex::new(state);
         Self { id, state }
     }
 }

@@ -198,6 +198,30 @@ impl World {
         });
     }
 
+    /// Puts a head in place of the active one that was loaded from a snapshot of it.
+    fn restart_from_snapshot(&mut self, twice: bool) {
+        let before = self.view.frozen.last().map(|h| &**h);
+        let restored = MetricsHead::new(self.view.active.options, before);
+        let mut frames = Vec::new();
+        let mut keep = |frame: &[u8]| {
+            frames.push(frame.to_vec());
+            Ok(())
+        };
+        self.view.active.snapshot(&mut keep).unwrap();
+        for frame in frames
+            .iter()
+            .cycle()
+            .take(frames.len() * (1 + usize::from(twice)))
+        {
+            restored.restore(frame, &|_| true).unwrap();
+        }
+        self.view = Arc::new(View {
+            active: Arc::new(restored),
+            frozen: self.view.frozen.clone(),
+            blocks: self.view.blocks.clone(),
+        });
+    }
+
     fn merge(&mut self, drop_before: Option<i64>) {
         let mut writer = BlockWriter::create(&self.tmp, Ulid::generate()).unwrap();
         let merging = MetricsHead::merge_blocks(&self.view.blocks, drop_before, &mut writer);
@@ -479,6 +503,45 @@ fn a_block_of_many_series_is_read_page_by_page() {
 }
 
 #[test]
+fn a_snapshot_holds_histograms_and_starts_and_is_refused_when_cut_short() {
+    let mut world = World::new(None);
+    for t_ms in [10, 20, 5, 30, 7] {
+        world.append(&histogram_batch("1;n=1", t_ms, histogram(t_ms as u64)));
+    }
+    let with_start = MetricBatch {
+        start_ms: vec![1, NO_START_MS],
+        ..batch(&[("1;n=2", 10, 1.0), ("1;n=2", 20, 2.0)])
+    };
+    world.append(&with_start);
+    let all = |world: &World| format!("{:?}", world.select(&[], MsRange::ALL));
+    let before = all(&world);
+    let held = world.view.active.held_bytes();
+    world.restart_from_snapshot(false);
+    assert_eq!(all(&world), before);
+    assert!(world.view.active.held_bytes() <= held);
+    // Writing goes on where it was.
+    world.append(&histogram_batch("1;n=1", 40, histogram(40)));
+    world.append(&batch(&[("1;n=2", 30, 3.0)]));
+    let after = world.select(&[], MsRange::ALL);
+    let times: Vec<&[i64]> = after.values().map(|s| &s.t_ms[..]).collect();
+    assert_eq!(times, [&[5, 7, 10, 20, 30, 40][..], &[10, 20, 30]]);
+
+    let mut frames = Vec::new();
+    let mut keep = |frame: &[u8]| {
+        frames.push(frame.to_vec());
+        Ok(())
+    };
+    world.view.active.snapshot(&mut keep).unwrap();
+    assert_eq!(frames.len(), 1);
+    // Behind the last byte of a series the frame may end; anywhere else it may not.
+    let whole = (1..frames[0].len()).filter(|&n| {
+        let head = MetricsHead::new(world.view.active.options, None);
+        head.restore(&frames[0][..n], &|_| true).is_ok()
+    });
+    assert_eq!(whole.count(), 2);
+}
+
+#[test]
 fn labels_of_head_and_block_are_one_answer() {
     let mut world = World::new(None);
     world.append(&batch(&[
@@ -596,6 +659,10 @@ enum Step {
     Freeze,
     WriteBlocks,
     Merge,
+    /// The active generation is written down and read back, twice where asked: the second time changes nothing.
+    Snapshot {
+        twice: bool,
+    },
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -606,6 +673,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Freeze),
         1 => Just(Step::WriteBlocks),
         1 => Just(Step::Merge),
+        1 => any::<bool>().prop_map(|twice| Step::Snapshot { twice }),
     ]
 }
 
@@ -661,6 +729,12 @@ proptest! {
                 Step::WriteBlocks => world.write_blocks(),
                 Step::Merge if !world.view.blocks.is_empty() => world.merge(None),
                 Step::Merge => {}
+                Step::Snapshot { twice } => {
+                    let before = world.view.active.stats(None);
+                    world.restart_from_snapshot(twice);
+                    let after = world.view.active.stats(None);
+                    prop_assert_eq!((before.groups, before.min_time, before.max_time), (after.groups, after.min_time, after.max_time));
+                }
             }
             prop_assert_eq!(&world.floats(MsRange::ALL), &model);
         }

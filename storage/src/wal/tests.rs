@@ -22,7 +22,7 @@ fn options(dir: &Path) -> WalOptions {
     WalOptions {
         segment_bytes: 400,
         step_bytes: 256,
-        ..WalOptions::new(dir.to_owned(), Duration::from_secs(1))
+        ..WalOptions::new(dir.to_owned(), Duration::from_secs(1), Arc::default())
     }
 }
 

@@ -28,6 +28,7 @@ pub(crate) struct Wal {
     /// Wakes the syncing task when somebody waits for it.
     pub(super) wake: Notify,
     pub(super) syncs: AtomicU64,
+    appended: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -101,6 +102,7 @@ impl Wal {
             synced: watch::Sender::new(Ok(0)),
             wake: Notify::new(),
             syncs: AtomicU64::new(0),
+            appended: AtomicU64::new(0),
         })
     }
 
@@ -120,6 +122,7 @@ impl Wal {
     ) -> Result<ReplayStats> {
         let segments = segment::list(&self.options.dir)?;
         let count = segments.len();
+        self.options.progress.expect(count as u64);
         let mut stats = ReplayStats::default();
         for (i, (first_seq, path)) in segments.into_iter().enumerate() {
             let bytes = std::fs::read(&path).map_err(Error::io(&path))?;
@@ -161,6 +164,8 @@ impl Wal {
                 file.sync_all().map_err(Error::io(&path))?;
             }
             tracing::info!(file = %path.display(), segment = i + 1, of = count, records = scan.records, "replayed");
+            self.options.progress.finish_one();
+            self.appended.fetch_add(size, Ordering::Relaxed);
             let mut inner = self.inner.lock();
             inner.last_seq = last_seq;
             inner.sealed.push_back(Sealed {
@@ -243,6 +248,7 @@ impl Wal {
         }
         current.end += len;
         inner.last_seq = seq;
+        self.appended.fetch_add(len, Ordering::Relaxed);
         Ok(seq)
     }
 
@@ -411,6 +417,11 @@ impl Wal {
             sealed + current.unwrap_or(0),
             inner.sealed.len() as u64 + u64::from(current.is_some()),
         )
+    }
+
+    /// Bytes appended since the log was opened, those replayed included.
+    pub(crate) fn appended_bytes(&self) -> u64 {
+        self.appended.load(Ordering::Relaxed)
     }
 
     /// Number of fsyncs.

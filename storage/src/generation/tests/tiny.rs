@@ -176,6 +176,27 @@ impl Head for TinyHead {
         Ok(())
     }
 
+    const SNAPSHOTS: bool = true;
+
+    fn snapshot(&self, each: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        for (tenant, (_, list)) in self.items.lock().iter() {
+            let mut frame = vec![tenant.as_str().len() as u8];
+            frame.extend_from_slice(tenant.as_str().as_bytes());
+            frame.extend_from_slice(&encode(list));
+            each(&frame)?;
+        }
+        Ok(())
+    }
+
+    fn restore(&self, frame: &[u8], wanted: &dyn Fn(&Tenant) -> bool) -> Result<()> {
+        let (name, items) = frame[1..].split_at(usize::from(frame[0]));
+        let tenant = Tenant::new(std::str::from_utf8(name).unwrap()).unwrap();
+        if wanted(&tenant) {
+            self.replay(&tenant, &decode(items), &[]);
+        }
+        Ok(())
+    }
+
     fn write_block(
         &self,
         tenant: &Tenant,
