@@ -39,6 +39,11 @@ struct Candidate {
     older: Vec<usize>,
 }
 
+/// Bytes of text that are read from blocks at once: little at first, because a query with a limit may stop after a page; then more, because
+/// pages of streams that lie side by side share what has to be decompressed.
+const FIRST_READ_BYTES: usize = 256 << 10;
+const MAX_READ_BYTES: usize = 8 << 20;
+
 /// A page of an answer.
 enum Content {
     Head(HeadPage),
@@ -182,6 +187,8 @@ pub(crate) async fn select_logs(
         candidates,
         order: order.into_iter(),
         range,
+        ready: HashMap::new(),
+        read_bytes: FIRST_READ_BYTES,
     };
     let pages = futures::stream::try_unfold(state, |mut state| async move {
         let page = state.next_page().await?;
@@ -247,50 +254,93 @@ struct Selection {
     candidates: Vec<Candidate>,
     order: std::vec::IntoIter<usize>,
     range: NsRange,
+    /// Pages of blocks that were read ahead, by candidate.
+    ready: HashMap<usize, (EntryBuf, Reservation)>,
+    read_bytes: usize,
 }
 
 impl Selection {
     async fn next_page(&mut self) -> Result<Option<Box<dyn LogPage>>> {
-        let Some(candidate) = self.order.next().and_then(|i| self.candidates.get(i)) else {
+        let Some(i) = self.order.next() else {
+            return Ok(None);
+        };
+        let from_block = |c: &Candidate| matches!(c.place, Place::Block { .. });
+        if self.candidates.get(i).is_some_and(from_block) && !self.ready.contains_key(&i) {
+            self.read_ahead(i).await?;
+        }
+        let ready = self.ready.remove(&i);
+        let Some(candidate) = self.candidates.get(i) else {
             return Ok(None);
         };
         let mut hidden = HashSet::new();
-        for &i in &candidate.older {
+        for &older in &candidate.older {
             let within = NsRange::new(candidate.min_ns, candidate.max_ns.saturating_add(1));
-            let mut buf = EntryBuf::default();
-            self.read(&self.candidates[i].place, within, &mut buf)
-                .await?;
+            let buf = self.read(&self.candidates[older].place, within).await?;
             hidden.extend(buf.iter().map(|e| key(e.t_ns(), e.line())));
         }
-        let content = match &candidate.place {
-            Place::Head(page) => Content::Head(page.clone()),
-            place @ Place::Block { .. } => {
-                let mut buf = EntryBuf::default();
-                self.read(place, self.range, &mut buf).await?;
-                Content::Read(buf)
+        let (content, mut held) = match (&candidate.place, ready) {
+            (_, Some((buf, held))) => (Content::Read(buf), held),
+            (Place::Head(page), None) => {
+                let content = Content::Head(page.clone());
+                let bytes = content.held_bytes() as u64;
+                (content, self.budget.reserve("log query", bytes)?)
             }
+            (Place::Block { .. }, None) => return Ok(None),
         };
-        let held = content.held_bytes() + hidden.len() * 16;
-        let page = SelectedPage {
+        held.grow("log query", (hidden.len() * 16) as u64)?;
+        Ok(Some(Box::new(SelectedPage {
             stream: Arc::clone(&candidate.stream),
             bounds_ns: (candidate.min_ns, candidate.max_ns),
             range: self.range,
             content,
             hidden,
-            _held: self.budget.reserve("log query", held as u64)?,
-        };
-        Ok(Some(Box::new(page)))
+            _held: held,
+        })))
     }
 
-    async fn read(&self, place: &Place, range: NsRange, out: &mut EntryBuf) -> Result<()> {
-        let wanted = |t| range.contains(t);
-        match place {
-            Place::Head(page) => Ok(page.read(wanted, out)?),
-            Place::Block { at, page } => match self.blocks.get(*at) {
-                Some(block) => block.read(page, wanted, out).await,
-                None => Ok(()),
-            },
+    /// Reads a candidate's page and those of blocks that come next.
+    async fn read_ahead(&mut self, first: usize) -> Result<()> {
+        let mut bytes = 0;
+        let mut wanted: BTreeMap<usize, Vec<(BlockPage, usize)>> = BTreeMap::new();
+        for &i in std::iter::once(&first).chain(self.order.as_slice()) {
+            if bytes >= self.read_bytes {
+                break;
+            }
+            if let Some(Place::Block { at, page }) = self.candidates.get(i).map(|c| &c.place) {
+                bytes += page.line_bytes as usize;
+                wanted.entry(*at).or_default().push((*page, i));
+            }
         }
+        self.read_bytes = (self.read_bytes * 4).min(MAX_READ_BYTES);
+        for (at, mut list) in wanted {
+            list.sort_unstable_by_key(|(page, _)| page.first_row);
+            let pages: Vec<BlockPage> = list.iter().map(|(page, _)| *page).collect();
+            let Some(block) = self.blocks.get(at) else {
+                continue;
+            };
+            let bufs = block.read(&pages, |t| self.range.contains(t)).await?;
+            for ((_, i), buf) in std::iter::zip(list, bufs) {
+                let held = (buf.text_bytes() + buf.len() * 32) as u64;
+                let held = self.budget.reserve("log query", held)?;
+                self.ready.insert(i, (buf, held));
+            }
+        }
+        Ok(())
+    }
+
+    async fn read(&self, place: &Place, range: NsRange) -> Result<EntryBuf> {
+        let wanted = |t| range.contains(t);
+        let mut out = EntryBuf::default();
+        match place {
+            Place::Head(page) => page.read(wanted, &mut out)?,
+            Place::Block { at, page } => {
+                if let Some(block) = self.blocks.get(*at) {
+                    let mut read = block.read(std::slice::from_ref(page), wanted).await?;
+                    out = read.pop().unwrap_or_default();
+                }
+            }
+        }
+        Ok(out)
     }
 }
 

@@ -5,11 +5,14 @@ use std::sync::Arc;
 
 use super::super::page::key;
 use super::write::Writer;
-use super::{BlockIndex, BlockReader, index};
+use super::{BlockIndex, BlockPage, BlockReader, index};
 use crate::block::Block;
 use crate::error::Result;
 use crate::model::{EntryBuf, Labels};
 use crate::signal::{BlockFiles, BlockStats};
+
+/// Text of a stream that is read from a block at once.
+const READ_BYTES: u32 = 1 << 20;
 
 struct Source {
     index: Arc<BlockIndex>,
@@ -21,6 +24,8 @@ struct Cursor<'a> {
     source: &'a Source,
     stream: u32,
     next_page: usize,
+    /// Pages that were read together.
+    read: std::vec::IntoIter<EntryBuf>,
     buf: EntryBuf,
     at: usize,
 }
@@ -32,16 +37,34 @@ impl Cursor<'_> {
             if let Some(entry) = self.buf.get(self.at) {
                 return Ok(Some(entry.t_ns()));
             }
-            let Some(page) = self.source.index.pages(self.stream).get(self.next_page) else {
-                return Ok(None);
-            };
-            self.next_page += 1;
-            self.buf.clear();
             self.at = 0;
-            if page.max_ns >= from {
-                let wanted = |t| t >= from;
-                self.source.reader.read(page, wanted, &mut self.buf).await?;
+            if let Some(buf) = self.read.next() {
+                self.buf = buf;
+                continue;
             }
+            self.buf.clear();
+            let pages = self.source.index.pages(self.stream);
+            let rest = pages.get(self.next_page..).unwrap_or_default();
+            let mut bytes = 0;
+            let count = rest
+                .iter()
+                .take_while(|page| {
+                    let more = bytes < READ_BYTES;
+                    bytes += page.line_bytes;
+                    more
+                })
+                .count();
+            if count == 0 {
+                return Ok(None);
+            }
+            self.next_page += count;
+            let pages: Vec<BlockPage> = rest[..count]
+                .iter()
+                .filter(|page| page.max_ns >= from)
+                .copied()
+                .collect();
+            let read = self.source.reader.read(&pages, |t| t >= from).await?;
+            self.read = read.into_iter();
         }
     }
 }
@@ -87,6 +110,7 @@ async fn merge_stream(
                 source,
                 stream,
                 next_page: 0,
+                read: Vec::new().into_iter(),
                 buf: EntryBuf::default(),
                 at: 0,
             });

@@ -1,5 +1,6 @@
 //! Reads pages of a block.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{AsArray, RecordBatch};
@@ -48,30 +49,15 @@ impl BlockReader {
         Ok(Self { file, metadata })
     }
 
-    /// Adds the entries of a page that `wanted` names by their times.
+    /// The entries of pages, each in a buffer of its own, that `wanted` names by their times. The pages ascend in rows and do not
+    /// overlap. What lies together in the file is fetched and decompressed once, however many pages share it.
     pub(in crate::logs) async fn read(
         &self,
-        page: &BlockPage,
+        pages: &[BlockPage],
         wanted: impl Fn(i64) -> bool,
-        out: &mut EntryBuf,
-    ) -> Result<()> {
-        // Row groups before the page are left out whole: their selectors would be many.
-        let (mut skip, mut group_start, mut groups) = (page.first_row, 0_u64, Vec::new());
-        let end = page.first_row + u64::from(page.rows);
-        for (i, group) in self.metadata.metadata().row_groups().iter().enumerate() {
-            let rows = group.num_rows() as u64;
-            if page.first_row < group_start + rows && group_start < end {
-                if groups.is_empty() {
-                    skip = page.first_row - group_start;
-                }
-                groups.push(i);
-            }
-            group_start += rows;
-        }
-        let selection = RowSelection::from(vec![
-            RowSelector::skip(skip as usize),
-            RowSelector::select(page.rows as usize),
-        ]);
+    ) -> Result<Vec<EntryBuf>> {
+        let mut out = vec![EntryBuf::default(); pages.len()];
+        let (groups, selection) = self.rows_of(pages);
         let builder = ParquetRecordBatchStreamBuilder::new_with_metadata(
             self.file.clone(),
             self.metadata.clone(),
@@ -83,14 +69,65 @@ impl BlockReader {
             .with_row_selection(selection)
             .with_batch_size(BATCH_ROWS)
             .build()?;
+        let mut rest = std::iter::zip(pages, &mut out);
+        let (mut buf, mut left) = (None, 0);
         while let Some(batch) = stream.next().await.transpose()? {
-            put(&batch, &wanted, out)?;
+            let mut at = 0;
+            while at < batch.num_rows() {
+                if left == 0 {
+                    let (page, own) = rest.next().ok_or_else(corrupt)?;
+                    (buf, left) = (Some(own), page.rows as usize);
+                    continue;
+                }
+                let rows = left.min(batch.num_rows() - at);
+                if let Some(buf) = buf.as_deref_mut() {
+                    put(&batch, at..at + rows, &wanted, buf)?;
+                }
+                (at, left) = (at + rows, left - rows);
+            }
         }
-        Ok(())
+        if left > 0 || rest.any(|(page, _)| page.rows > 0) {
+            return Err(corrupt());
+        }
+        Ok(out)
+    }
+
+    /// The row groups that hold rows of the pages, and the rows among those of these groups. Other groups are left out whole: their
+    /// selectors would be many.
+    fn rows_of(&self, pages: &[BlockPage]) -> (Vec<usize>, RowSelection) {
+        let (mut groups, mut selectors) = (Vec::new(), Vec::new());
+        let (mut group_start, mut next) = (0_u64, 0);
+        for (i, group) in self.metadata.metadata().row_groups().iter().enumerate() {
+            let group_end = group_start + group.num_rows() as u64;
+            let mut row = group_start;
+            while let Some(page) = pages.get(next).filter(|p| p.first_row < group_end) {
+                let start = page.first_row.max(row);
+                let page_end = page.first_row + u64::from(page.rows);
+                let end = page_end.min(group_end);
+                selectors.push(RowSelector::skip((start - row) as usize));
+                selectors.push(RowSelector::select((end - start) as usize));
+                row = end;
+                if page_end > group_end {
+                    break;
+                }
+                next += 1;
+            }
+            if row > group_start {
+                groups.push(i);
+                selectors.push(RowSelector::skip((group_end - row) as usize));
+            }
+            group_start = group_end;
+        }
+        (groups, RowSelection::from(selectors))
     }
 }
 
-fn put(batch: &RecordBatch, wanted: &impl Fn(i64) -> bool, out: &mut EntryBuf) -> Result<()> {
+fn put(
+    batch: &RecordBatch,
+    rows: Range<usize>,
+    wanted: &impl Fn(i64) -> bool,
+    out: &mut EntryBuf,
+) -> Result<()> {
     let column = |name: &str| batch.column_by_name(name).ok_or_else(corrupt);
     let times = column("timestamp")?
         .as_primitive_opt::<TimestampNanosecondType>()
@@ -105,7 +142,7 @@ fn put(batch: &RecordBatch, wanted: &impl Fn(i64) -> bool, out: &mut EntryBuf) -
         .as_string_opt::<i32>()
         .ok_or_else(corrupt)?;
     let offsets = metadata.value_offsets();
-    for at in 0..batch.num_rows() {
+    for at in rows {
         let t_ns = times.value(at);
         if wanted(t_ns) {
             let pairs = offsets[at] as usize..offsets[at + 1] as usize;
