@@ -315,7 +315,7 @@ const TSDB: [Figure; 10] = [
 ];
 
 /// What is said of each of the three signals.
-const BY_SIGNAL: [Figure; 11] = [
+const BY_SIGNAL: [Figure; 12] = [
     ("trilobite_head_bytes", GAUGE, "Memory of the head.", |s| {
         s.head_bytes as f64
     }),
