@@ -11,6 +11,7 @@
 
 pub mod case;
 pub mod compare;
+pub mod differences;
 pub mod feed;
 pub mod grpc;
 pub mod http;

@@ -5,10 +5,11 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
+use compat_tests::differences::{self, Differences};
 use compat_tests::http::Client;
 use compat_tests::live::Comparison;
 use compat_tests::promqltest::runner::Runner;
-use compat_tests::replay::{Kind, Report, Selection, groups_of, kind_of_file};
+use compat_tests::replay::{Kind, Report, Selection, counts, groups_of, kind_of_file};
 use compat_tests::server::Urls;
 use compat_tests::{paths, sample, suite};
 
@@ -169,9 +170,10 @@ fn absolute(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
 /// Prints the sum; whether all are equal.
 fn finish(reports: &[Report]) -> bool {
     let equal: usize = reports.iter().map(|r| r.equal).sum();
+    let argued: usize = reports.iter().map(|r| r.argued.len()).sum();
     let total: usize = reports.iter().map(|r| r.total).sum();
     if reports.len() > 1 {
-        println!("all {equal}/{total}");
+        println!("all {}", counts(equal, argued, total));
     }
     equal == total
 }
@@ -221,34 +223,38 @@ async fn promqltest(args: Promqltest) -> Result<bool> {
 
 async fn run_suite(args: Suite) -> Result<bool> {
     let client = Client::new();
-    let mut skipped = Vec::new();
+    let mut faults = suite::Faults::default();
     let path = suite::expected_path();
     let mut expected = suite::read_expected(&path)?;
+    let argued = Differences::read(&differences::path())?;
+    let run = suite::Run {
+        only: &args.only,
+        show: args.show,
+        argued: &argued,
+    };
     println!("own cases");
-    let own = suite::root(
-        &client,
-        &suite::own_root(),
-        &args.only,
-        args.show,
-        &mut skipped,
-    )
-    .await?;
-    let mut good = skipped.is_empty();
+    let own = suite::root(&client, &suite::own_root(), run, &mut faults).await?;
     let shared = match args.root.or_else(paths::conformance) {
         Some(root) => {
             println!("recordings of {}", root.display());
-            Some(suite::root(&client, &root, &args.only, args.show, &mut skipped).await?)
+            Some(suite::root(&client, &root, run, &mut faults).await?)
         }
         None => {
             println!("skipped: no recordings");
             None
         }
     };
-    for name in &skipped {
-        println!("skipped: {name}, which is there");
-        good = false;
-    }
     let all: Vec<Report> = own.iter().chain(shared.iter().flatten()).cloned().collect();
+    if args.only.is_empty() && shared.is_some() {
+        faults.argued.extend(argued.without_file(&all));
+    }
+    for name in &faults.skipped {
+        println!("skipped: {name}, which is there");
+    }
+    for line in &faults.argued {
+        println!("differences.toml: {line}");
+    }
+    let mut good = faults.skipped.is_empty() && faults.argued.is_empty();
     finish(&all);
     if !args.only.is_empty() {
         return Ok(good);

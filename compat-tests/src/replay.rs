@@ -7,6 +7,7 @@
 mod group;
 mod target;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::Result;
@@ -27,8 +28,12 @@ pub struct Report {
     pub equal: usize,
     /// All cases.
     pub total: usize,
+    /// Which they are.
+    pub equal_cases: BTreeSet<String>,
     /// Case and first difference, for each that is not equal.
     pub differences: Vec<(String, String)>,
+    /// Case and reason, for each that differs on purpose.
+    pub argued: Vec<(String, String)>,
     /// What befell the whole file: a refused start, a crash.
     pub notes: Vec<String>,
 }
@@ -47,7 +52,10 @@ impl Report {
     pub fn count(&mut self, id: &str, problem: Option<String>) {
         self.total += 1;
         match problem {
-            None => self.equal += 1,
+            None => {
+                self.equal += 1;
+                self.equal_cases.insert(id.to_owned());
+            }
             Some(problem) => {
                 let line = problem.split_whitespace().collect::<Vec<_>>().join(" ");
                 self.differences.push((id.to_owned(), line));
@@ -55,9 +63,15 @@ impl Report {
         }
     }
 
-    /// Prints `FILE equal/total` and the first differences.
+    /// The counts in words.
+    #[must_use]
+    pub fn counts(&self) -> String {
+        counts(self.equal, self.argued.len(), self.total)
+    }
+
+    /// Prints the file with its counts and the first differences.
     pub fn print(&self, show: usize) {
-        println!("{} {}/{}", self.file, self.equal, self.total);
+        println!("{} {}", self.file, self.counts());
         for note in &self.notes {
             println!("  note: {note}");
         }
@@ -67,6 +81,18 @@ impl Report {
         if self.differences.len() > show && show > 0 {
             println!("  ... and {} more", self.differences.len() - show);
         }
+        for (id, reason) in self.argued.iter().take(show) {
+            println!("  argued {id}: {reason}");
+        }
+    }
+}
+
+/// `equal/total`, or in words where some differ on purpose.
+#[must_use]
+pub fn counts(equal: usize, argued: usize, total: usize) -> String {
+    match argued {
+        0 => format!("{equal}/{total}"),
+        n => format!("{equal} equal, {n} argued differences of {total}"),
     }
 }
 

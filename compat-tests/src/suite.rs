@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
+use crate::differences::Differences;
 use crate::http::Client;
 use crate::promqltest::runner::Runner;
 use crate::replay::{Report, Selection, groups_of, short_name};
@@ -22,15 +23,24 @@ pub struct Expected {
     pub shared: BTreeMap<String, usize>,
 }
 
-/// How the suite went.
+/// What is run, and what is told of it.
+#[derive(Debug, Clone, Copy)]
+pub struct Run<'a> {
+    /// Only files whose folder and name hold one of these texts; all where there is none.
+    pub only: &'a [String],
+    /// How many differences are printed for each file.
+    pub show: usize,
+    /// The cases that differ on purpose.
+    pub argued: &'a Differences,
+}
+
+/// What is at fault with the suite itself.
 #[derive(Debug, Clone, Default)]
-pub struct Outcome {
-    /// The project's own cases.
-    pub own: Vec<Report>,
-    /// The recordings.
-    pub shared: Vec<Report>,
+pub struct Faults {
     /// Groups that did not run though they are there.
     pub skipped: Vec<String>,
+    /// Argued differences that are none.
+    pub argued: Vec<String>,
 }
 
 /// Where the expected counts are committed.
@@ -90,10 +100,10 @@ fn is_case_file(path: &Path) -> bool {
 pub async fn root(
     client: &Client,
     root: &Path,
-    only: &[String],
-    show: usize,
-    skipped: &mut Vec<String>,
+    run: Run<'_>,
+    faults: &mut Faults,
 ) -> Result<Vec<Report>> {
+    let only = run.only;
     let wanted = |name: &str| only.is_empty() || only.iter().any(|o| name.contains(o.as_str()));
     let mut out = Vec::new();
     for folder in ["compliance", "metrics", "logs", "traces"] {
@@ -108,7 +118,7 @@ pub async fn root(
         let mut cases = files(&path, &["jsonl", "json"]);
         cases.retain(|p| is_case_file(p));
         if cases.is_empty() {
-            skipped.push(format!("{folder}: no case files"));
+            faults.skipped.push(format!("{folder}: no case files"));
             continue;
         }
         let dataset: Vec<PathBuf> = [path.join("dataset.jsonl")]
@@ -120,9 +130,11 @@ pub async fn root(
                 continue;
             }
             group.extra_args = Vec::new();
-            let reports = group.run(client, None, &Selection::default()).await?;
-            reports.iter().for_each(|r| r.print(show));
-            out.extend(reports);
+            for mut report in group.run(client, None, &Selection::default()).await? {
+                faults.argued.extend(run.argued.apply(&mut report));
+                report.print(run.show);
+                out.push(report);
+            }
         }
         let rules = files(&path.join("rules_unit_tests"), &["yml"]);
         let tests = rules
@@ -136,7 +148,7 @@ pub async fn root(
                 notes: vec!["the server has no rule tester".to_owned()],
                 ..Report::default()
             };
-            report.print(show);
+            report.print(run.show);
             out.push(report);
         }
     }
@@ -145,8 +157,9 @@ pub async fn root(
     if !scripts.is_empty() {
         let mut runner = Runner::new(client.clone(), None).await?;
         for path in scripts {
-            let report = runner.script(path, &Selection::default()).await?;
-            report.print(show);
+            let mut report = runner.script(path, &Selection::default()).await?;
+            faults.argued.extend(run.argued.apply(&mut report));
+            report.print(run.show);
             out.push(report);
         }
     }
