@@ -27,6 +27,7 @@ mod self_metrics;
 mod series;
 mod status;
 mod targets;
+mod tsdb_blocks;
 
 use axum::Router;
 use axum::routing::{get, post, put};
@@ -88,6 +89,7 @@ pub fn router() -> Router<AppState> {
         .route("/status/self_metrics", get(self_metrics::handle))
         .route("/status/flags", get(status::flags))
         .route("/status/tsdb", get(status::tsdb))
+        .route("/status/tsdb/blocks", get(tsdb_blocks::handle))
         .route("/status/walreplay", get(status::wal_replay))
         .route(
             "/admin/tsdb/delete_series",

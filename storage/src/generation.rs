@@ -417,6 +417,15 @@ impl<H: Head> SignalStore<H> {
         stats
     }
 
+    /// Manifests of a tenant's blocks, in order of their sequence numbers.
+    pub(crate) fn manifests(&self, tenant: &Tenant) -> Vec<Manifest> {
+        let view = self.view();
+        let all = view.blocks.iter().map(|b| b.manifest());
+        all.filter(|m| m.tenant == tenant.as_str())
+            .cloned()
+            .collect()
+    }
+
     /// Figures over all tenants.
     pub(crate) fn stats(&self) -> SignalStats {
         let view = self.view();

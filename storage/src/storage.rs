@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use tokio::sync::{broadcast, watch};
 use tokio::task::JoinHandle;
 
-use crate::block::BlockStore;
+use crate::block::{BlockStore, Manifest};
 use crate::budget::Budget;
 use crate::clock::{Clock, SystemClock};
 use crate::compact::Extent;
@@ -545,6 +545,16 @@ impl Storage {
             SignalKind::Metrics => self.metrics.head_stats(tenant),
             SignalKind::Logs => self.logs.head_stats(tenant),
             SignalKind::Traces => self.traces.head_stats(tenant),
+        }
+    }
+
+    /// What each visible block of a tenant is and holds, in order of their sequence numbers.
+    #[must_use]
+    pub fn blocks(&self, signal: SignalKind, tenant: &Tenant) -> Vec<Manifest> {
+        match signal {
+            SignalKind::Metrics => self.metrics.manifests(tenant),
+            SignalKind::Logs => self.logs.manifests(tenant),
+            SignalKind::Traces => self.traces.manifests(tenant),
         }
     }
 

@@ -37,6 +37,7 @@ const PATHS: &[(&str, bool, &str)] = &[
     ("/status/config", false, "The configuration in force"),
     ("/status/flags", false, "Command line flags"),
     ("/status/tsdb", false, "Cardinality"),
+    ("/status/tsdb/blocks", false, "Blocks of metrics"),
     (
         "/status/walreplay",
         false,
