@@ -13,6 +13,7 @@ mod labels;
 mod legacy;
 mod params;
 mod query;
+mod ring;
 mod rules;
 mod run;
 mod series;
@@ -94,4 +95,5 @@ pub fn own_port_router() -> Router<AppState> {
         .route("/log_level", get(status::log_level))
         .route("/flush", post(status::flush))
         .route("/ingester/flush", post(status::flush))
+        .merge(ring::router())
 }
