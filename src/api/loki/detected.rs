@@ -55,14 +55,15 @@ pub(super) async fn labels(
     Ok(format::json(json!({"detectedLabels": found}).to_string()))
 }
 
-/// Numbers and UUIDs.
+/// Numbers and UUIDs; but 0 and 1 say no and yes.
 fn is_id(value: &str) -> bool {
     let is_uuid = value.len() == 36
         && value.bytes().enumerate().all(|(i, b)| match i {
             8 | 13 | 18 | 23 => b == b'-',
             _ => b.is_ascii_hexdigit(),
         });
-    is_uuid || value.parse::<f64>().is_ok()
+    let is_number = value.parse::<f64>().is_ok() && !matches!(value, "0" | "1");
+    is_uuid || is_number
 }
 
 pub(super) async fn fields(
