@@ -8,8 +8,10 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::marker::PhantomData;
 
 use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
@@ -17,10 +19,31 @@ use super::PushError;
 use super::labels::print_pairs;
 use crate::wire::loki_push::Writer;
 
+/// A value that is an object: by itself a struct would be read from a list of its members as well.
+struct Object<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Members<T> {
+            type Value = Object<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(Object)
+            }
+        }
+        deserializer.deserialize_map(Members(PhantomData))
+    }
+}
+
 #[derive(Deserialize)]
 struct Push<'a> {
     #[serde(borrow, default)]
-    streams: Option<Vec<Stream<'a>>>,
+    streams: Option<Vec<Object<Stream<'a>>>>,
 }
 
 #[derive(Deserialize)]
@@ -32,7 +55,7 @@ struct Stream<'a> {
     #[serde(borrow, default)]
     labels: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
-    entries: Option<Vec<OldEntry<'a>>>,
+    entries: Option<Vec<Object<OldEntry<'a>>>>,
 }
 
 #[derive(Deserialize)]
@@ -115,12 +138,12 @@ pub(super) fn to_protobuf(text: &[u8], old_shape: bool) -> Result<Vec<u8>, PushE
     }
     let text = String::from_utf8_lossy(text);
     let bad = |e: serde_json::Error| PushError::bad(format!("loghttp.PushRequest: {e}"));
-    let push: Option<Push<'_>> = serde_json::from_str(&text).map_err(bad)?;
+    let push: Option<Object<Push<'_>>> = serde_json::from_str(&text).map_err(bad)?;
     let mut writer = Writer::default();
-    for stream in push.and_then(|p| p.streams).unwrap_or_default() {
+    for Object(stream) in push.and_then(|p| p.0.streams).unwrap_or_default() {
         if old_shape {
             writer.stream(stream.labels.as_deref().unwrap_or("{}"));
-            for entry in stream.entries.unwrap_or_default() {
+            for Object(entry) in stream.entries.unwrap_or_default() {
                 let time = chrono::DateTime::parse_from_rfc3339(&entry.ts)
                     .map_err(|e| PushError::bad(format!("parsing time {:?}: {e}", entry.ts)))?;
                 let t_ns = time.timestamp_nanos_opt().unwrap_or_default();
@@ -180,5 +203,25 @@ mod tests {
         ] {
             assert!(!good(values), "{values}");
         }
+    }
+
+    #[test]
+    fn requests_and_streams_are_objects() {
+        for text in ["null", "{}", r#"{"streams":null}"#, r#"{"streams":[{}]}"#] {
+            assert!(to_protobuf(text.as_bytes(), false).is_ok(), "{text}");
+        }
+        for text in [
+            "[]",
+            "[null]",
+            r#"{"streams":{}}"#,
+            r#"{"streams":[[]]}"#,
+            "5",
+            r#""x""#,
+        ] {
+            assert!(to_protobuf(text.as_bytes(), false).is_err(), "{text}");
+        }
+        let old =
+            br#"{"streams":[{"labels":"{a=\"b\"}","entries":[["2026-11-01T00:00:00Z","x"]]}]}"#;
+        assert!(to_protobuf(old, true).is_err());
     }
 }
