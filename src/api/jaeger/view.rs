@@ -161,11 +161,11 @@ pub(super) fn process(resource: &Resource) -> (&str, Vec<Tag<'_>>) {
         .attributes
         .iter()
         .filter(|a| a.key != "service.name");
-    let named = resource.attributes.iter().any(|a| a.key == "service.name");
     let service = match resource.service_name() {
         Some(name) => name,
-        None if named => "",
-        None => "OTLPResourceNoServiceName",
+        // Jaeger's word for a resource that says nothing at all.
+        None if resource.attributes.is_empty() => "OTLPResourceNoServiceName",
+        None => "",
     };
     (service, tags.map(tag).collect())
 }
