@@ -1,4 +1,4 @@
-//! Zipkin spans: v2 as JSON and protobuf, v1 as JSON.
+//! Zipkin spans: v2 as JSON and protobuf, v1 as JSON and Thrift.
 //!
 //! On Zipkin's own port every path but v1's is v2, with any method, as the upstream's receiver has it.
 
@@ -48,9 +48,10 @@ async fn second(State(app): State<AppState>, request: Request<Body>) -> Response
 async fn first(State(app): State<AppState>, request: Request<Body>) -> Response {
     take(&app, request, |headers, body| {
         if media_type(headers) == "application/x-thrift" {
-            return Err("zipkinv1: Thrift is not taken, send JSON".to_owned());
+            v1::from_thrift(body)
+        } else {
+            v1::from_json(&body)
         }
-        v1::from_json(&body)
     })
     .await
 }

@@ -1,193 +1,106 @@
-//! Zipkin v1 spans in JSON as an OTLP request.
+//! Zipkin v1 spans as an OTLP request: two ways in, JSON and Thrift, and one way on.
+//!
+//! What v1 says by annotations (kind, start, end, who) is found as the OpenTelemetry Collector's translator finds it.
+
+mod json;
+mod thrift;
+
+use std::time::SystemTime;
 
 use bytes::Bytes;
-use serde::Deserialize;
 
+use super::v2::pair;
 use crate::ingest::jaeger_spans::text_pair;
 use crate::wire::otlp::{
-    ExportTraceServiceRequest, KeyValue, Resource, ResourceSpans, ScopeSpans, Span, Status, span,
+    ExportTraceServiceRequest, Resource, ResourceSpans, ScopeSpans, Span, Status, any_value::Value,
+    span,
 };
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct JsonSpan {
-    #[serde(default)]
-    trace_id: Option<String>,
-    #[serde(default)]
-    name: Option<String>,
-    #[serde(default)]
-    parent_id: Option<String>,
-    #[serde(default)]
-    id: Option<String>,
-    #[serde(default)]
-    timestamp: Option<u64>,
-    #[serde(default)]
-    duration: Option<u64>,
-    #[serde(default)]
-    annotations: Option<Vec<Annotation>>,
-    #[serde(default)]
-    binary_annotations: Option<Vec<BinaryAnnotation>>,
+pub(super) use json::from_json;
+pub(super) use thrift::from_thrift;
+
+/// The service of a span whose annotations name none.
+const UNKNOWN_SERVICE: &str = "unknown-service";
+/// The tag under which a span without peers names its component.
+const LOCAL_COMPONENT: &str = "lc";
+
+/// A span, with ids decoded and times in microseconds.
+#[derive(Debug, Default)]
+struct V1Span {
+    trace_id: Bytes,
+    id: Bytes,
+    parent_id: Bytes,
+    name: String,
+    timestamp_us: Option<i64>,
+    duration_us: Option<i64>,
+    annotations: Vec<Annotation>,
+    tags: Vec<Tag>,
 }
 
-#[derive(Deserialize)]
+#[derive(Debug)]
 struct Annotation {
-    #[serde(default)]
-    timestamp: u64,
-    #[serde(default)]
+    timestamp_us: i64,
     value: String,
-    #[serde(default)]
     endpoint: Option<Endpoint>,
 }
 
-#[derive(Deserialize)]
-struct BinaryAnnotation {
-    #[serde(default)]
+#[derive(Debug)]
+struct Tag {
     key: String,
-    /// Text only: an address annotation, whose value is a boolean, is refused as the upstream refuses it.
-    #[serde(default)]
-    value: String,
-    #[serde(default)]
+    value: Value,
     endpoint: Option<Endpoint>,
 }
 
-#[derive(Clone, Deserialize, PartialEq)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
 struct Endpoint {
-    #[serde(default)]
-    service_name: String,
-    #[serde(default)]
+    service: String,
     ipv4: String,
-    #[serde(default)]
     ipv6: String,
-    #[serde(default)]
     port: i32,
 }
 
-pub(super) fn from_json(body: &[u8]) -> Result<ExportTraceServiceRequest, String> {
-    let spans: Vec<JsonSpan> =
-        serde_json::from_slice(body).map_err(|e| format!("zipkinv1: {e}"))?;
-    let mut groups: Vec<ResourceSpans> = Vec::new();
+/// What a span without any time gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Timeless {
+    /// The time of reception, and an attribute that says so.
+    IsNow,
+    Stays,
+}
+
+fn to_otlp(spans: Vec<V1Span>, timeless: Timeless) -> ExportTraceServiceRequest {
+    let mut groups: Vec<(Endpoint, ResourceSpans)> = Vec::new();
     for s in spans {
-        let (resource, span) = convert(s)?;
-        let group = groups
-            .iter_mut()
-            .find(|g| g.resource.as_ref() == Some(&resource));
-        match group.and_then(|g| g.scope_spans.first_mut()) {
-            Some(scope_spans) => scope_spans.spans.push(span),
-            None => groups.push(ResourceSpans {
-                resource: Some(resource),
-                scope_spans: vec![ScopeSpans {
-                    spans: vec![span],
-                    ..ScopeSpans::default()
-                }],
-                ..ResourceSpans::default()
-            }),
+        let (endpoint, span) = convert(s, timeless);
+        let at = match groups.iter().position(|(e, _)| *e == endpoint) {
+            Some(at) => at,
+            None => {
+                let group = ResourceSpans {
+                    resource: Some(resource(&endpoint)),
+                    scope_spans: vec![ScopeSpans::default()],
+                    ..ResourceSpans::default()
+                };
+                groups.push((endpoint, group));
+                groups.len() - 1
+            }
+        };
+        if let Some(scope) = groups[at].1.scope_spans.first_mut() {
+            scope.spans.push(span);
         }
     }
-    Ok(ExportTraceServiceRequest {
-        resource_spans: groups,
-    })
+    ExportTraceServiceRequest {
+        resource_spans: groups.into_iter().map(|(_, group)| group).collect(),
+    }
 }
 
-fn convert(s: JsonSpan) -> Result<(Resource, Span), String> {
-    let trace_id = trace_id(s.trace_id.as_deref().unwrap_or_default())
-        .map_err(|e| format!("zipkinV1 span traceId: {e}"))?;
-    let span_id = id_bytes(s.id.as_deref().unwrap_or_default())
-        .map_err(|e| format!("zipkinV1 span id: {e}"))?;
-    let parent_span_id = match s.parent_id.as_deref().filter(|p| !p.is_empty()) {
-        Some(text) => id_bytes(text).map_err(|e| format!("zipkinV1 span parentId: {e}"))?,
-        None => Bytes::new(),
-    };
-    let (mut kind, mut first, mut last) = (0, 0, 0);
-    let mut endpoint = None;
-    let mut events = Vec::new();
-    for a in s.annotations.unwrap_or_default() {
-        match a.value.as_str() {
-            "cs" | "cr" => kind = 3,
-            "ss" | "sr" => kind = 2,
-            _ => {
-                events.push(span::Event {
-                    time_unix_nano: a.timestamp.saturating_mul(1000),
-                    name: a.value,
-                    ..span::Event::default()
-                });
-                endpoint = endpoint.or(a.endpoint);
-                continue;
-            }
-        }
-        match a.value.as_str() {
-            "cs" | "sr" => first = a.timestamp,
-            _ => last = a.timestamp,
-        }
-        endpoint = a.endpoint.or(endpoint);
-    }
-    let mut attributes: Vec<KeyValue> = Vec::new();
-    let mut failed = false;
-    let mut local_service = None;
-    for b in s.binary_annotations.unwrap_or_default() {
-        match (b.key.as_str(), b.value.as_str()) {
-            ("error", "true") => failed = true,
-            ("error", "false") => {}
-            ("error", _) => {
-                failed = true;
-                attributes.push(text_pair("error", b.value));
-            }
-            ("lc", _) => {
-                local_service = b.endpoint.map(|e| e.service_name);
-                attributes.push(text_pair("component", b.value));
-            }
-            _ => {
-                attributes.push(text_pair(&b.key, b.value));
-                endpoint = endpoint.or(b.endpoint);
-            }
+fn resource(endpoint: &Endpoint) -> Resource {
+    let mut attributes = vec![text_pair("service.name", endpoint.service.clone())];
+    for (key, value) in [("ipv4", &endpoint.ipv4), ("ipv6", &endpoint.ipv6)] {
+        if !value.is_empty() {
+            attributes.push(text_pair(key, value.clone()));
         }
     }
-    let start_us = s.timestamp.unwrap_or(first);
-    let end_us = match s.duration {
-        Some(duration) => start_us.saturating_add(duration),
-        None => last.max(start_us),
-    };
-    let span = Span {
-        trace_id,
-        span_id,
-        parent_span_id,
-        name: s.name.unwrap_or_default(),
-        kind,
-        start_time_unix_nano: start_us.saturating_mul(1000),
-        end_time_unix_nano: end_us.saturating_mul(1000),
-        attributes,
-        events,
-        status: failed.then_some(Status {
-            code: 2,
-            message: String::new(),
-        }),
-        ..Span::default()
-    };
-    Ok((resource(endpoint, local_service), span))
-}
-
-/// The process: the endpoint of the core annotations, else the name alone that a local component tells.
-fn resource(endpoint: Option<Endpoint>, local_service: Option<String>) -> Resource {
-    let mut attributes = Vec::new();
-    match endpoint {
-        Some(e) => {
-            if !e.service_name.is_empty() {
-                attributes.push(text_pair("service.name", e.service_name));
-            }
-            for (key, value) in [("ipv4", e.ipv4), ("ipv6", e.ipv6)] {
-                if !value.is_empty() {
-                    attributes.push(text_pair(key, value));
-                }
-            }
-            if e.port != 0 {
-                attributes.push(text_pair("port", e.port.to_string()));
-            }
-        }
-        None => {
-            if let Some(name) = local_service.filter(|n| !n.is_empty()) {
-                attributes.push(text_pair("service.name", name));
-            }
-        }
+    if endpoint.port != 0 {
+        attributes.push(text_pair("port", endpoint.port.to_string()));
     }
     Resource {
         attributes,
@@ -195,28 +108,186 @@ fn resource(endpoint: Option<Endpoint>, local_service: Option<String>) -> Resour
     }
 }
 
-fn trace_id(text: &str) -> Result<Bytes, String> {
-    let padded = match text.len() {
-        16 => format!("{:0>32}", text),
-        32 => text.to_owned(),
-        _ => return Err("hex traceId span has wrong length (expected 16 or 32)".to_owned()),
-    };
-    hex_bytes(&padded)
-}
-
-fn id_bytes(text: &str) -> Result<Bytes, String> {
-    if text.len() != 16 {
-        return Err("hex Id has wrong length (expected 16)".to_owned());
+fn convert(s: V1Span, timeless: Timeless) -> (Endpoint, Span) {
+    let mut told = Told::of(s.annotations);
+    let mut attributes = Vec::new();
+    let (mut status, mut fallback, mut component) = (StatusTags::default(), None, None);
+    for tag in s.tags {
+        fallback = tag
+            .endpoint
+            .map(|e| e.service)
+            .filter(|s| !s.is_empty())
+            .or(fallback);
+        let mut key = tag.key;
+        if key == LOCAL_COMPONENT {
+            "component".clone_into(&mut key);
+            if let Value::String(name) = &tag.value {
+                component = Some(name.clone());
+            }
+        }
+        if !status.takes(&key, &tag.value) {
+            attributes.push(pair(&key, tag.value));
+        }
     }
-    hex_bytes(text)
+    let mut endpoint = told.endpoint.take().unwrap_or_else(|| Endpoint {
+        service: UNKNOWN_SERVICE.to_owned(),
+        ..Endpoint::default()
+    });
+    if endpoint.service == UNKNOWN_SERVICE
+        && let Some(name) = fallback.or(component).filter(|n| !n.is_empty())
+    {
+        endpoint.service = name;
+    }
+    let (mut start_ns, mut end_ns) = (told.first_ns, told.last_ns);
+    if let Some(start_us) = s.timestamp_us {
+        start_ns = ns(start_us);
+        end_ns = ns(start_us.saturating_add(s.duration_us.unwrap_or(0)));
+    }
+    if start_ns == 0 && timeless == Timeless::IsNow {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        start_ns = now.map_or(0, |d| u64::try_from(d.as_nanos()).unwrap_or(u64::MAX));
+        end_ns = start_ns;
+        attributes.push(pair("otel.zipkin.absentField.startTime", Value::Bool(true)));
+    }
+    let span = Span {
+        trace_id: s.trace_id,
+        span_id: s.id,
+        parent_span_id: s.parent_id,
+        name: s.name,
+        kind: told.kind,
+        start_time_unix_nano: start_ns,
+        end_time_unix_nano: end_ns,
+        attributes,
+        events: told.events,
+        status: status.finish(),
+        ..Span::default()
+    };
+    (endpoint, span)
 }
 
-fn hex_bytes(text: &str) -> Result<Bytes, String> {
-    hex::decode(text).map(Bytes::from).map_err(|_| {
-        let bad = text.chars().find(|c| !c.is_ascii_hexdigit()).unwrap_or(' ');
-        format!(
-            "encoding/hex: invalid byte: U+{:04X} '{bad}'",
-            u32::from(bad)
-        )
-    })
+/// Nanoseconds; before the epoch there is no time.
+fn ns(us: i64) -> u64 {
+    u64::try_from(us).unwrap_or(0).saturating_mul(1000)
 }
+
+/// What annotations tell.
+#[derive(Default)]
+struct Told {
+    kind: i32,
+    endpoint: Option<Endpoint>,
+    first_ns: u64,
+    last_ns: u64,
+    events: Vec<span::Event>,
+}
+
+impl Told {
+    fn of(annotations: Vec<Annotation>) -> Self {
+        let mut out = Self::default();
+        let (mut first_us, mut last_us) = (i64::MAX, i64::MIN);
+        for a in annotations.into_iter().filter(|a| !a.value.is_empty()) {
+            if a.timestamp_us < first_us {
+                first_us = a.timestamp_us;
+                out.first_ns = ns(first_us);
+            }
+            if a.timestamp_us > last_us {
+                last_us = a.timestamp_us;
+                out.last_ns = ns(last_us);
+            }
+            let kind = match a.value.as_str() {
+                "sr" | "ss" => 2,
+                "cs" | "cr" => 3,
+                "ms" => 4,
+                "mr" => 5,
+                _ => {
+                    out.events.push(span::Event {
+                        time_unix_nano: ns(a.timestamp_us),
+                        name: a.value,
+                        ..span::Event::default()
+                    });
+                    continue;
+                }
+            };
+            // The first that says it counts.
+            if out.kind == 0 {
+                out.kind = kind;
+            }
+            let named = a.endpoint.filter(|e| !e.service.is_empty());
+            out.endpoint = out.endpoint.take().or(named);
+        }
+        out
+    }
+}
+
+/// Tags that tell the status; the surest source wins.
+#[derive(Default)]
+struct StatusTags {
+    census: Option<i32>,
+    census_message: String,
+    otel: Option<i32>,
+    otel_message: String,
+    error: bool,
+    http: Option<i32>,
+    http_message: String,
+}
+
+impl StatusTags {
+    /// Notes what a tag tells of the status; whether the tag says nothing else.
+    fn takes(&mut self, key: &str, value: &Value) -> bool {
+        let text = || match value {
+            Value::String(text) => text.clone(),
+            _ => String::new(),
+        };
+        match key {
+            "census.status_code" => {
+                // 0 is success there, anything else is a failure of some kind.
+                let code = whole(value).map(|code| if code == 0 { 1 } else { 2 });
+                self.census = code.or(self.census);
+            }
+            "census.status_description" | "opencensus.status_description" => {
+                self.census_message = text();
+            }
+            "otel.status_code" => self.otel = whole(value).or(self.otel),
+            "otel.status_description" => self.otel_message = text(),
+            "error" => self.error = true,
+            "http.status_code" => {
+                let code = whole(value).map(|c| if (100..400).contains(&c) { 0 } else { 2 });
+                self.http = code.or(self.http);
+                return false;
+            }
+            "http.status_message" => {
+                self.http_message = text();
+                return false;
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    fn finish(self) -> Option<Status> {
+        let (code, message) = if let Some(code) = self.census {
+            (code, self.census_message)
+        } else if let Some(code) = self.otel {
+            (code, self.otel_message)
+        } else if self.error {
+            let told = [self.census_message, self.otel_message];
+            (
+                2,
+                told.into_iter().find(|m| !m.is_empty()).unwrap_or_default(),
+            )
+        } else {
+            (self.http?, self.http_message)
+        };
+        Some(Status { code, message })
+    }
+}
+
+fn whole(value: &Value) -> Option<i32> {
+    match value {
+        Value::Int(n) => i32::try_from(*n).ok(),
+        Value::String(text) => text.parse().ok(),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

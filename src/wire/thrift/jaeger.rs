@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::reader::{Kind, Protocol, Reader, Result, ThriftError, wrong_kind};
+use super::reader::{Kind, Protocol, Reader, Result, ThriftError, structured};
 use crate::wire::jaeger::{
     Batch, Duration, KeyValue, Log, Process, Span, SpanRef, Timestamp, value_type,
 };
@@ -44,17 +44,6 @@ fn batch(r: &mut Reader) -> Result<Batch> {
         Ok(())
     })?;
     Ok(out)
-}
-
-fn structured<T>(
-    r: &mut Reader,
-    kind: Kind,
-    read: impl FnOnce(&mut Reader) -> Result<T>,
-) -> Result<T> {
-    match kind {
-        Kind::Struct => read(r),
-        _ => Err(wrong_kind()),
-    }
 }
 
 fn process(r: &mut Reader) -> Result<Process> {

@@ -159,6 +159,13 @@ impl Reader {
         }
     }
 
+    pub(super) fn i16(&mut self) -> Result<i16> {
+        match self.protocol {
+            Protocol::Binary => self.fixed_i16(),
+            Protocol::Compact => i16::try_from(self.zigzag()?).map_err(|_| wrong_kind()),
+        }
+    }
+
     pub(super) fn i32(&mut self) -> Result<i32> {
         match self.protocol {
             Protocol::Binary => self.fixed_i32(),
@@ -269,10 +276,6 @@ impl Reader {
         self.fixed::<1>().map(|[b]| b)
     }
 
-    fn i16(&mut self) -> Result<i16> {
-        i16::try_from(self.zigzag()?).map_err(|_| wrong_kind())
-    }
-
     fn fixed_i16(&mut self) -> Result<i16> {
         Ok(i16::from_be_bytes(self.fixed()?))
     }
@@ -357,6 +360,18 @@ fn eof() -> ThriftError {
     ThriftError("EOF".to_owned())
 }
 
-pub(super) fn wrong_kind() -> ThriftError {
+fn wrong_kind() -> ThriftError {
     ThriftError("a value of another type than the field's".to_owned())
+}
+
+/// Reads an item of a list of structs.
+pub(super) fn structured<T>(
+    r: &mut Reader,
+    kind: Kind,
+    read: impl FnOnce(&mut Reader) -> Result<T>,
+) -> Result<T> {
+    match kind {
+        Kind::Struct => read(r),
+        _ => Err(wrong_kind()),
+    }
 }
