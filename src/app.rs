@@ -1,5 +1,8 @@
 //! What every handler shares.
 
+#[cfg(test)]
+pub(crate) mod testing;
+
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 

@@ -1,39 +1,19 @@
 //! The router called without a port: statuses, shapes of errors, headers; whole answers are judged by recordings.
 
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
 
 use axum::body::Body;
 use http::{Method, Request, StatusCode, header};
 use http_body_util::BodyExt;
-use storage::Storage;
 use storage::model::{NO_START_MS, Tenant};
 use tower::ServiceExt;
 
-use crate::app::{App, AppState};
-use crate::config::{Config, PrometheusConfig};
-use crate::ingest::record::Decoder;
+use crate::app::{AppState, testing};
 use crate::ingest::remote_write::append_written;
 use crate::wire::remote_write::Writer;
 
 async fn app(folder: &std::path::Path, args: &[&str]) -> AppState {
-    let path = format!("--storage.path={}", folder.display());
-    let args = ["trilobite", &path].into_iter().chain(args.iter().copied());
-    let config = Config::from_args(args).unwrap();
-    let file = PrometheusConfig::default();
-    let storage = Storage::open(config.storage_options(&file), Arc::new(Decoder))
-        .await
-        .unwrap();
-    let app = Arc::new(App {
-        web_address: "localhost:9090".to_owned(),
-        file: tokio::sync::watch::Sender::new(Arc::new(file)),
-        storage,
-        queries: tokio::sync::Semaphore::new(4),
-        telemetry: crate::telemetry::Telemetry::default(),
-        started_at: SystemTime::now(),
-        started: Instant::now(),
-        config,
-    });
+    let app = testing::open(folder, args).await;
     let mut writer = Writer::default();
     for (job, value) in [("a", 1.0), ("b", 2.0)] {
         writer.series([("__name__", "up"), ("job", job)]);
