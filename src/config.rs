@@ -151,6 +151,10 @@ pub struct Config {
     #[arg(long = "jaeger.max-trace-size", default_value_t = 0, value_name = "N")]
     pub jaeger_max_trace_size: usize,
 
+    /// Keep an archive: POST /api/archive/{id} keeps a trace for ever
+    #[arg(long = "jaeger.archive", default_value = "false", num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
+    pub jaeger_archive: bool,
+
     /// File of sampling strategies for Jaeger's remote sampling
     #[arg(long = "jaeger.sampling-file", value_name = "FILE")]
     pub jaeger_sampling_file: Option<PathBuf>,

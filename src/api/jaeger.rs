@@ -5,6 +5,7 @@
 //! ```
 
 mod adjust;
+mod archive;
 mod error;
 mod format;
 mod go;
@@ -43,7 +44,7 @@ pub fn router() -> Router<AppState> {
         .route("/api/dependencies", only(get(lists::dependencies)))
         .route("/api/traces", get(traces::find))
         .route("/api/traces/{id}", only(get(traces::by_id)))
-        .route("/api/archive/{id}", only(post(traces::archive)))
+        .route("/api/archive/{id}", only(post(archive::handle)))
         .route("/api/transform", only(post(traces::transform)))
         .route("/api/metrics/latencies", only(get(lists::latencies)))
         .route("/api/metrics/calls", only(get(lists::calls)))

@@ -266,7 +266,7 @@ async fn sweep(context: &Context, orphans: &[(ObjectPath, i64)]) {
 /// # Errors
 /// `Corrupt` when it cannot be one.
 pub(crate) fn tenant_of(manifest: &Manifest) -> Result<Tenant> {
-    Tenant::new(&manifest.tenant).map_err(|e| Error::Corrupt {
+    Tenant::from_stored(&manifest.tenant).map_err(|e| Error::Corrupt {
         file: format!("manifest of block {}", manifest.ulid),
         offset: 0,
         reason: e.to_string(),

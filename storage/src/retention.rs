@@ -1,6 +1,6 @@
 //! Retention: which blocks have grown too old, and letting them go.
 //!
-//! Age counts from the earlier of the clock and the tenant's newest block, and a step that would drop more than half of a
+//! The blocks of archives are kept for ever. Age counts from the earlier of the clock and the tenant's newest block, and a step that would drop more than half of a
 //! signal's blocks waits an hour: a clock that jumps must not wipe a store.
 
 use std::collections::HashMap;
@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use crate::block::{Block, Manifest};
 use crate::generation::SignalStore;
+use crate::model::Tenant;
 use crate::signal::{Head, SignalKind};
 
 /// How long a large step waits.
 const DELAY_MS: i64 = 3600 * 1000;
 
-/// Per tenant the first time that is still kept, in the signal's unit.
+/// Per tenant the first time that is still kept, in the signal's unit. An archive has none.
 pub(crate) fn cutoffs<'m>(
     manifests: impl Iterator<Item = &'m Manifest>,
     signal: SignalKind,
@@ -27,7 +28,7 @@ pub(crate) fn cutoffs<'m>(
         .unwrap_or(i64::MAX)
         .saturating_mul(unit);
     let mut newest: HashMap<&str, i64> = HashMap::new();
-    for m in manifests {
+    for m in manifests.filter(|m| !Tenant::is_archive(&m.tenant)) {
         let end = newest.entry(&m.tenant).or_insert(i64::MIN);
         *end = (*end).max(m.max_time);
     }
@@ -176,6 +177,15 @@ mod tests {
     #[test]
     fn a_sample_from_the_future_drops_nothing_either() {
         check(&[("a", 5000), ("a", 10), ("a", 9)], 10, &[]);
+    }
+
+    #[test]
+    fn an_archive_is_kept_for_ever() {
+        check(
+            &[("a@archive", 1), ("a", 10), ("a", 1), ("a@archive", 9)],
+            11,
+            &[2],
+        );
     }
 
     #[test]

@@ -30,7 +30,7 @@ pub enum Kind {
     Promtail,
     /// Trace queries over a dataset.
     Traces,
-    /// Trace queries with clock-skew adjustment and cut traces.
+    /// Trace queries with clock-skew adjustment, cut traces and an archive.
     Adjusted,
     /// Requests of genuine tracing clients and what they left.
     Clients,
@@ -216,7 +216,8 @@ impl Group {
             Kind::Adjusted => {
                 options = options
                     .with("--jaeger.max-clock-skew-adjustment=10s")
-                    .with("--jaeger.max-trace-size=100");
+                    .with("--jaeger.max-trace-size=100")
+                    .with("--jaeger.archive");
             }
             Kind::Logs | Kind::Promtail | Kind::Clients => {}
         }

@@ -17,7 +17,7 @@ use super::error::ApiError;
 use super::search::{self, Query};
 use super::summary::Summary;
 use super::view::{self, Tag, TagValue};
-use super::{ids, otlp, v3};
+use super::{archive, ids, otlp, v3};
 use crate::app::AppState;
 use crate::tenant;
 use crate::wire::grpc;
@@ -87,13 +87,17 @@ fn id_of(request: &GetTraceRequest) -> Result<storage::model::TraceId, Status> {
     ids::from_bytes(&request.trace_id).map_err(|()| grpc::malformed("invalid length for TraceID"))
 }
 
-async fn archive_trace(request: Request<Body>) -> Response {
+async fn archive_trace(State(app): State<AppState>, request: Request<Body>) -> Response {
     grpc::unary(request, REQUEST_BYTES, move |request| async move {
+        let tenant = tenant(&app, &request)?;
         let request: GetTraceRequest = decode(request)?;
-        id_of(&request)?;
-        Err(Status::internal(
-            "failed to archive trace: archive span storage was not configured",
-        ))
+        let id = id_of(&request)?;
+        match archive::keep(&app, &tenant, id).await {
+            // The answer is a message without fields.
+            Ok(()) => Ok(Bytes::new()),
+            Err(e) if e == ApiError::trace_not_found() => Err(e.into_grpc("trace not found: ")),
+            Err(e) => Err(e.into_grpc("failed to archive trace: ")),
+        }
     })
     .await
 }

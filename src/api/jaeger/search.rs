@@ -9,7 +9,7 @@ use storage::read::{SpanMatch, TraceSelect};
 
 use super::adjust::{self, Limits};
 use super::error::ApiError;
-use super::go;
+use super::{archive, go};
 use crate::app::AppState;
 
 /// Traces of a search that asks for no number.
@@ -113,7 +113,7 @@ pub(super) async fn search(
     Ok(traces)
 }
 
-/// A trace by id, adjusted unless a raw one is wanted.
+/// A trace by id, from the archive where it is found no more; adjusted unless a raw one is wanted.
 ///
 /// # Errors
 /// 404, or what storage says.
@@ -123,7 +123,10 @@ pub(super) async fn trace(
     id: TraceId,
     raw: bool,
 ) -> Result<Trace, ApiError> {
-    let found = app.storage.trace(tenant, id).await?;
+    let found = match app.storage.trace(tenant, id).await? {
+        Some(trace) => Some(trace),
+        None => archive::find(app, tenant, id).await?,
+    };
     let mut trace = found.ok_or_else(ApiError::trace_not_found)?;
     if !raw {
         adjust::adjust(&mut trace, limits(app));

@@ -1,4 +1,4 @@
-//! `/api/traces`, `/api/traces/{id}`, `/api/archive/{id}` and `/api/transform`.
+//! `/api/traces`, `/api/traces/{id}` and `/api/transform`.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -132,13 +132,6 @@ pub(super) async fn by_id(
     let trace = search::trace(&app, &tenant, id, raw).await?;
     let data = format::traces(&[trace])?;
     Ok(format::envelope(&data, 0, "null", params.pretty()))
-}
-
-pub(super) async fn archive(Path(id): Path<String>) -> ApiError {
-    match ids::from_path(&id) {
-        Ok(_) => ApiError::internal("archive span storage was not configured"),
-        Err(e) => ApiError::bad_request(e),
-    }
 }
 
 /// Shows spans that were not stored: an OTLP request in, the user interface's JSON out.

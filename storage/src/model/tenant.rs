@@ -5,8 +5,13 @@ use std::sync::Arc;
 
 /// Name of a tenant. Cheap to clone. Names follow the rules of `X-Scope-OrgID`: 1 to 150 bytes of
 /// letters, digits and `!-_.*'()`, and neither `.` nor `..`, so that a name is also a folder name.
+///
+/// Each tenant has an archive, which storage treats as a tenant of its own whose blocks are kept for ever.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Tenant(Arc<str>);
+
+/// What the name of an archive ends with. No request can name one: the first character is not allowed in it.
+const ARCHIVE: &str = "@archive";
 
 /// A name that cannot be a tenant's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -55,6 +60,31 @@ impl Tenant {
         Ok(Self(Arc::from(name)))
     }
 
+    /// Checks a name that storage has written, which may be an archive's.
+    ///
+    /// # Errors
+    /// See [`TenantError`].
+    pub(crate) fn from_stored(name: &str) -> Result<Self, TenantError> {
+        match name.strip_suffix(ARCHIVE) {
+            Some(owner) => Ok(Self::new(owner)?.archive()),
+            None => Self::new(name),
+        }
+    }
+
+    /// The tenant's archive: a place beside its data that retention leaves alone. That of an archive is itself.
+    #[must_use]
+    pub fn archive(&self) -> Self {
+        if Self::is_archive(&self.0) {
+            return self.clone();
+        }
+        Self(format!("{self}{ARCHIVE}").into())
+    }
+
+    /// Whether a stored name is an archive's.
+    pub(crate) fn is_archive(name: &str) -> bool {
+        name.ends_with(ARCHIVE)
+    }
+
     /// The name.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -79,6 +109,24 @@ mod tests {
         }
         for name in ["acme", "a.b", "A-1_(x)!*'"] {
             assert_eq!(Tenant::new(name).unwrap().as_str(), name);
+        }
+    }
+
+    #[test]
+    fn an_archive_is_known_to_storage_and_out_of_reach_of_requests() {
+        let archive = Tenant::new("acme").unwrap().archive();
+        assert_eq!(Tenant::from_stored(archive.as_str()), Ok(archive.clone()));
+        assert_eq!(archive.archive(), archive);
+        assert!(Tenant::is_archive(archive.as_str()));
+        assert!(!Tenant::is_archive("archive"));
+        assert!(Tenant::new(archive.as_str()).is_err());
+        for name in [
+            "@archive",
+            "a/b@archive",
+            "acme@archive@archive",
+            "acme@other",
+        ] {
+            assert!(Tenant::from_stored(name).is_err(), "{name}");
         }
     }
 }

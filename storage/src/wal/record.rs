@@ -106,7 +106,7 @@ pub(super) fn parse(bytes: &[u8]) -> Option<(WalRecord<'_>, usize)> {
     let tenant = std::str::from_utf8(bytes.get(HEADER_LEN..refused_start)?).ok()?;
     let record = WalRecord {
         seq,
-        tenant: Tenant::new(tenant).ok()?,
+        tenant: Tenant::from_stored(tenant).ok()?,
         refused: take_refused(bytes.get(refused_start..payload_start)?)?,
         record: Record {
             kind: *bytes.get(16)?,
