@@ -81,6 +81,7 @@ pub fn web_router(app: &AppState) -> Router {
         .merge(api::prometheus::router())
         .merge(api::loki::router())
         .merge(api::jaeger::router())
+        .merge(api::jaeger::health_router())
         .merge(ingest::remote_write::router())
         .merge(ingest::loki_push::router())
         .merge(ingest::otlp_http::router())

@@ -10,6 +10,7 @@ mod error;
 mod format;
 mod go;
 mod grpc;
+mod health;
 mod ids;
 mod lists;
 mod otlp;
@@ -17,12 +18,14 @@ mod params;
 mod sampling;
 mod search;
 mod summary;
+mod trace_response;
 mod traces;
 mod v3;
 mod view;
 
 use axum::Router;
 use axum::extract::Request;
+use axum::middleware::from_fn;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 use http::header::CONTENT_TYPE;
@@ -54,6 +57,12 @@ pub fn router() -> Router<AppState> {
         .route("/api/v3/traces", only(get(v3::find)))
         .route("/api/v3/traces/{id}", only(get(v3::by_id)))
         .route("/api/v3/trace-summaries", only(get(v3::summaries)))
+        .route_layer(from_fn(trace_response::add))
+}
+
+/// What Jaeger has on a port apart, and the web port serves too.
+pub fn health_router() -> Router<AppState> {
+    Router::new().route("/status", get(health::handle))
 }
 
 /// A wrong method is answered as an unknown path.
@@ -63,7 +72,9 @@ fn only(methods: MethodRouter<AppState>) -> MethodRouter<AppState> {
 
 /// What only Jaeger's own port has: its fallback to the page of the user interface.
 pub fn own_port_router() -> Router<AppState> {
-    Router::new().fallback(page)
+    Router::new()
+        .fallback(page)
+        .layer(from_fn(trace_response::add))
 }
 
 async fn page(request: Request) -> Response {
