@@ -159,7 +159,7 @@ async fn take(
     let sent = body::read(body, limit).await?;
     if !is_json {
         let inflated = body::snappy(&sent, limit)?;
-        return store(app, &tenant, &inflated, Some(&sent)).await;
+        return store(app, &tenant, &inflated, Some(&sent)).await?.answer();
     }
     let encoding = headers
         .get(CONTENT_ENCODING)
@@ -170,7 +170,7 @@ async fn take(
         inflate(headers, sent, limit)?
     };
     let request = json::to_protobuf(&text, old_shape)?;
-    store(app, &tenant, &request, None).await
+    store(app, &tenant, &request, None).await?.answer()
 }
 
 fn inflate(headers: &HeaderMap, sent: Bytes, limit: usize) -> Result<Bytes, PushError> {
@@ -201,16 +201,39 @@ fn is_json(headers: &HeaderMap) -> Result<bool, PushError> {
     Ok(media.eq_ignore_ascii_case("application/json"))
 }
 
+/// What became of the entries of a push.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Outcome {
+    /// How many there were.
+    pub(super) entries: usize,
+    /// How many were refused; the others are stored.
+    pub(super) refused: usize,
+    /// What is wrong with the refused ones.
+    pub(super) text: String,
+    /// Whether Loki's answer tells it: of late entries only those of the last stream show there.
+    is_told: bool,
+}
+
+impl Outcome {
+    /// What Loki's doors answer.
+    pub(super) fn answer(self) -> Result<(), PushError> {
+        if self.is_told {
+            return Err(PushError::bad(self.text));
+        }
+        Ok(())
+    }
+}
+
 /// Takes a push request: checks limits, writes, and words what was refused. `sent` is the snappy block it came in.
 ///
 /// # Errors
-/// What is answered; what is not at fault was taken.
+/// Nothing was taken.
 pub(super) async fn store(
     app: &AppState,
     tenant: &Tenant,
     request: &[u8],
     sent: Option<&[u8]>,
-) -> Result<(), PushError> {
+) -> Result<Outcome, PushError> {
     let batch = decode(request)?;
     if batch.streams.is_empty() {
         return Err(PushError::new(
@@ -219,23 +242,35 @@ pub(super) async fn store(
         ));
     }
     let received_ms = now_ms();
-    let faults = faults(&batch, received_ms.saturating_mul(1_000_000));
+    let mut faults = faults(&batch, received_ms.saturating_mul(1_000_000));
+    let entries = batch.entries.len();
     if faults.refused.is_empty() {
         let report = append(app, tenant, &batch, request, sent, received_ms).await?;
-        return match late_text(&batch, &report, tenant) {
-            Some(text) => Err(PushError::bad(text)),
-            None => Ok(()),
-        };
+        return Ok(outcome(entries, faults, &late(&batch, &report, tenant)));
     }
     let request = without(&batch, &faults.refused);
     let kept = decode(&request)?;
     let report = append(app, tenant, &kept, &request, None, received_ms).await?;
-    let mut texts = faults.texts;
-    texts.extend(late_text(&kept, &report, tenant));
-    Err(PushError::bad(match &texts[..] {
+    let late = late(&kept, &report, tenant);
+    // Beside other faults, late entries of any stream but the last are not worth a word either.
+    faults
+        .texts
+        .extend(late.text.clone().filter(|_| late.is_last));
+    Ok(outcome(entries, faults, &late))
+}
+
+fn outcome(entries: usize, faults: Faults, late: &Late) -> Outcome {
+    let text = match &faults.texts[..] {
+        [] => late.text.clone().unwrap_or_default(),
         [one] => one.clone(),
         many => format!("{} errors: {}", many.len(), many.join("; ")),
-    }))
+    };
+    Outcome {
+        entries,
+        refused: faults.refused.len() + late.count,
+        is_told: !faults.refused.is_empty() || late.is_last,
+        text,
+    }
 }
 
 async fn append(
@@ -537,14 +572,45 @@ fn without(batch: &LogBatch<'_>, refused: &[usize]) -> Vec<u8> {
     writer.finish()
 }
 
-/// Loki's words for late lines. Of several streams only the last one's fault shows.
-fn late_text(batch: &LogBatch<'_>, report: &LogReport, tenant: &Tenant) -> Option<String> {
-    let last = batch.streams.iter().rposition(|s| !s.entries.is_empty())?;
-    let late = report.too_far_behind.iter().filter(|(at, ..)| *at == last);
+/// Entries that came too late.
+#[derive(Debug, Default)]
+struct Late {
+    count: usize,
+    /// Loki's words for those of one stream: the last of the push, or else the first that has any.
+    text: Option<String>,
+    /// Whether the last stream has any.
+    is_last: bool,
+}
+
+fn late(batch: &LogBatch<'_>, report: &LogReport, tenant: &Tenant) -> Late {
+    let Some(&(first, ..)) = report.too_far_behind.first() else {
+        return Late::default();
+    };
+    let last = batch.streams.iter().rposition(|s| !s.entries.is_empty());
+    let is_last = report
+        .too_far_behind
+        .iter()
+        .any(|(at, ..)| Some(*at) == last);
+    let stream = last.filter(|_| is_last).unwrap_or(first);
+    Late {
+        count: report.too_far_behind.len(),
+        text: late_text(batch, report, tenant, stream),
+        is_last,
+    }
+}
+
+/// Loki's words for the late entries of a stream.
+fn late_text(
+    batch: &LogBatch<'_>,
+    report: &LogReport,
+    tenant: &Tenant,
+    stream: usize,
+) -> Option<String> {
+    let late = report.too_far_behind.iter();
     let time = |ns: i64| DateTime::<Utc>::from_timestamp_nanos(ns);
     let mut text = String::new();
     let mut count = 0;
-    for &(_, i, oldest_ns) in late {
+    for &(_, i, oldest_ns) in late.filter(|(at, ..)| *at == stream) {
         count += 1;
         let t = time(batch.entries.get(i)?.t_ns);
         if count <= MAX_NAMED {
@@ -557,10 +623,7 @@ fn late_text(batch: &LogBatch<'_>, report: &LogReport, tenant: &Tenant) -> Optio
             );
         }
     }
-    if count == 0 {
-        return None;
-    }
-    let stream = batch.streams.get(last)?;
+    let stream = batch.streams.get(stream)?;
     let user = match tenant.as_str() {
         "anonymous" => "fake",
         name => name,
@@ -623,5 +686,34 @@ mod tests {
         assert_eq!((&faults.refused[..], faults.texts.len()), (&[1][..], 1));
         let kept = without(&batch, &faults.refused);
         assert_eq!(decode(&kept).unwrap().entries.len(), 1);
+    }
+    #[test]
+    fn late_entries_are_counted_in_all_streams_and_told_of_the_last() {
+        let mut writer = Writer::default();
+        for job in ["a", "b"] {
+            writer.stream(&format!("{{job=\"{job}\"}}"));
+            writer.entry(1, "late", []);
+            writer.entry(9, "in time", []);
+        }
+        let request = writer.finish();
+        let batch = decode(&request).unwrap();
+        let check = |late_entries: &[(usize, usize)], refused, is_told, told_of: &str| {
+            let report = LogReport {
+                too_far_behind: late_entries.iter().map(|&(s, e)| (s, e, 5)).collect(),
+                ..LogReport::default()
+            };
+            let late = late(&batch, &report, &Tenant::anonymous());
+            let outcome = outcome(batch.entries.len(), Faults::default(), &late);
+            assert_eq!((outcome.refused, outcome.is_told), (refused, is_told));
+            assert!(outcome.text.contains(told_of), "{}", outcome.text);
+        };
+        check(&[], 0, false, "");
+        check(&[(0, 0)], 1, false, "{job=\"a\", service_name=\"a\"}");
+        check(
+            &[(0, 0), (1, 2)],
+            2,
+            true,
+            "total ignored: 1 out of 2 for stream: {job=\"b\"",
+        );
     }
 }

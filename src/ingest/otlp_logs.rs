@@ -65,23 +65,22 @@ pub(crate) async fn export(
     if push.is_empty() {
         return Ok(response);
     }
-    match loki_push::store(app, &tenant, &push, None).await {
-        Ok(()) => Ok(response),
-        Err(e) if e.status == StatusCode::BAD_REQUEST => {
-            // What a limit refuses will be refused again; the rest was taken.
-            response.partial_success = Some(ExportLogsPartialSuccess {
-                rejected_log_records: 1,
-                error_message: e.text,
-            });
-            Ok(response)
-        }
-        Err(e) if e.status == StatusCode::PAYLOAD_TOO_LARGE => Err(ExportError::TooLarge(e.text)),
-        Err(e) if e.status == StatusCode::TOO_MANY_REQUESTS => Err(ExportError::Exhausted(e.text)),
-        Err(e) if e.status == StatusCode::SERVICE_UNAVAILABLE => {
-            Err(ExportError::Unavailable(e.text))
-        }
-        Err(e) => Err(ExportError::Invalid(e.text)),
+    let outcome = loki_push::store(app, &tenant, &push, None).await;
+    let outcome = outcome.map_err(|e| match e.status {
+        StatusCode::PAYLOAD_TOO_LARGE => ExportError::TooLarge(e.text),
+        StatusCode::TOO_MANY_REQUESTS => ExportError::Exhausted(e.text),
+        StatusCode::SERVICE_UNAVAILABLE => ExportError::Unavailable(e.text),
+        _ => ExportError::Invalid(e.text),
+    })?;
+    if outcome.refused > 0 && outcome.refused == outcome.entries {
+        return Err(ExportError::Invalid(outcome.text));
     }
+    // What a limit refuses will be refused again; the rest was taken.
+    response.partial_success = Some(ExportLogsPartialSuccess {
+        rejected_log_records: i64::try_from(outcome.refused).unwrap_or(i64::MAX),
+        error_message: outcome.text,
+    });
+    Ok(response)
 }
 
 /// `POST /otlp/v1/logs`.
@@ -120,7 +119,7 @@ async fn take(app: &AppState, headers: &HeaderMap, body: Body) -> Result<(), Pus
         }
     };
     let push = to_push(&request);
-    loki_push::store(app, &tenant, &push, None).await
+    loki_push::store(app, &tenant, &push, None).await?.answer()
 }
 
 type Pairs = Vec<(String, String)>;
@@ -314,5 +313,68 @@ mod tests {
             names,
             ["process_pid", "scope_name", "m_in_ner", "detected_level"]
         );
+    }
+    /// A request with a record for each service and time.
+    fn request(records: &[(&str, i64)]) -> ExportLogsServiceRequest {
+        let resource_logs = records.iter().map(|(service, t_ns)| {
+            serde_json::json!({
+                "resource": {"attributes": [{"key": "service.name", "value": {"stringValue": service}}]},
+                "scopeLogs": [{"logRecords": [{"timeUnixNano": t_ns.to_string(), "body": {"stringValue": "line"}}]}],
+            })
+        });
+        let all: Vec<_> = resource_logs.collect();
+        json::decode_logs(
+            serde_json::json!({"resourceLogs": all})
+                .to_string()
+                .as_bytes(),
+        )
+        .unwrap()
+    }
+
+    async fn services(app: &AppState) -> Vec<String> {
+        let tenant = storage::model::Tenant::anonymous();
+        let all = storage::model::NsRange::ALL;
+        let streams = app.storage.log_streams(&tenant, &[], all).await.unwrap();
+        let name = |labels: &storage::model::Labels| labels.get("service_name").unwrap().to_owned();
+        streams.iter().map(name).collect()
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_a_limit_refuses_is_counted_and_the_rest_is_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        let args = ["--storage.min-free=0", "--storage.out-of-order-window=1h"];
+        let app = crate::app::testing::open(folder.path(), &args).await;
+        let headers = HeaderMap::new();
+        let long = "n".repeat(3000);
+        let hour = 3600 * 1_000_000_000;
+
+        let refused = export(&app, &headers, request(&[(&long, 1), (&long, 2)])).await;
+        let Err(ExportError::Invalid(text)) = refused else {
+            panic!("{refused:?}");
+        };
+        assert!(text.contains("has label value too long"), "{text}");
+        assert_eq!(services(&app).await, [""; 0]);
+
+        let records = [(&*long, 1), ("shop", 3 * hour), (&long, 2)];
+        let taken = export(&app, &headers, request(&records)).await.unwrap();
+        let partial = taken.partial_success.unwrap();
+        assert_eq!(partial.rejected_log_records, 2);
+        assert!(partial.error_message.contains("label value too long"));
+        assert_eq!(services(&app).await, ["shop"]);
+
+        // A record that comes too late is counted wherever it stands in the request.
+        let records = [("shop", hour), ("cart", 3 * hour)];
+        let taken = export(&app, &headers, request(&records)).await.unwrap();
+        let partial = taken.partial_success.unwrap();
+        assert_eq!(partial.rejected_log_records, 1);
+        assert!(partial.error_message.contains("entry too far behind"));
+        assert_eq!(services(&app).await, ["cart", "shop"]);
+
+        let taken = export(&app, &headers, request(&[("shop", 3 * hour + 1)])).await;
+        assert_eq!(
+            taken.unwrap().partial_success,
+            Some(ExportLogsPartialSuccess::default())
+        );
+        app.storage.close().await.unwrap();
     }
 }
