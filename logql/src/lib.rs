@@ -24,7 +24,7 @@ mod plan;
 mod pretty;
 mod printer;
 mod stages;
-mod template;
+pub mod template;
 mod units;
 mod vector;
 

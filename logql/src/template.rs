@@ -1,85 +1,106 @@
-//! Go's text/template, as far as `line_format` and `label_format` need it: actions, pipelines,
-//! variables, `if`, `range`, `with`, `define` and `template`, Go's own functions and Loki's.
+//! Go's text/template: actions, pipelines, variables, `if`, `range`, `with`, `define` and `template`, and
+//! Go's own functions. Whoever runs a template is its [`Host`] and brings the data and further functions:
+//! `loki` does so for `line_format` and `label_format`, the program for alerts.
 //!
-//! Source: the documentation of Go's text/template and of Loki's template functions. Errors are
-//! worded as Go words them, because they reach the user in `__error_details__`.
+//! ```text
+//!  text ─ Template::parse (names of functions) ─▶ tree ─ run (Host: data, functions) ─▶ text
+//! ```
+//!
+//! Source: the documentation of Go's text/template. Errors are worded and placed as Go does it, because
+//! they reach users: in `__error_details__`, in annotations of alerts.
 
 mod date;
 mod exec;
 mod functions;
-mod functions_go;
+mod loki;
 mod parse;
 mod printf;
 mod value;
 
-use std::collections::HashMap;
-use std::sync::Mutex;
+use std::fmt::Write as _;
 
-use regex::Regex;
-use storage::model::compile_search;
-
-use crate::labels::LabelBuilder;
 use parse::{Node, Tree};
 
-/// How many regular expressions a template remembers.
-const MAX_REGEXES: usize = 64;
+pub use date::Time;
+pub(crate) use loki::{LineTemplate, fields};
+pub use value::{Fault, Record, Value};
+
+/// What a template runs in.
+pub trait Host {
+    /// What `.` and `$` are at first.
+    fn data(&self) -> Value;
+
+    /// A member of [`Value::Data`]; empty where there is none.
+    fn member(&self, _name: &str) -> String {
+        String::new()
+    }
+
+    /// The members of [`Value::Data`], ordered by name.
+    fn members(&self) -> Vec<(String, String)> {
+        Vec::new()
+    }
+
+    /// Calls one of the functions that the template was parsed with.
+    ///
+    /// # Errors
+    /// Why there is no value.
+    fn call(&self, name: &str, arguments: &[Value]) -> Result<Value, Fault>;
+}
 
 /// A parsed template.
-pub(crate) struct Template {
-    name: &'static str,
+#[derive(Debug)]
+pub struct Template {
+    name: String,
     tree: Tree,
-    now_ns: i64,
-    /// Guards the expressions compiled so far; they are compiled under it.
-    regexes: Mutex<HashMap<String, Result<Regex, String>>>,
 }
 
 impl Template {
-    /// Parses a template. `name` is what errors call it.
-    pub(crate) fn new(name: &'static str, text: &str, now_ns: i64) -> Result<Self, String> {
-        let tree = parse::parse(name, text)?;
+    /// Parses a template. `name` is what errors call it, `functions` are those beyond Go's own.
+    ///
+    /// # Errors
+    /// In Go's words, with name and line.
+    pub fn parse(name: &str, text: &str, functions: &[&str]) -> Result<Self, String> {
         Ok(Self {
-            name,
-            tree,
-            now_ns,
-            regexes: Mutex::new(HashMap::new()),
+            name: name.to_owned(),
+            tree: parse::parse(name, text, functions)?,
         })
     }
 
-    /// Runs the template for one line.
-    pub(crate) fn run(
-        &self,
-        t_ns: i64,
-        line: &str,
-        labels: &LabelBuilder,
-    ) -> Result<String, String> {
-        // Plain text and a lone field are by far the most common.
+    /// Runs the template: computes, never waits. Output, turns of loops and depth are bounded.
+    ///
+    /// # Errors
+    /// In Go's words, with name, line and column.
+    pub fn run(&self, host: &dyn Host) -> Result<String, String> {
+        // Plain text is by far the most common.
         if let [Node::Text(text)] = self.tree.root.as_slice() {
             return Ok(text.clone());
         }
-        exec::run(self, t_ns, line, labels)
-    }
-
-    fn regex(&self, pattern: &str) -> Result<Regex, String> {
-        let Ok(mut known) = self.regexes.lock() else {
-            return compile_search(pattern);
-        };
-        if let Some(result) = known.get(pattern) {
-            return result.clone();
-        }
-        let result = compile_search(pattern);
-        if known.len() < MAX_REGEXES {
-            known.insert(pattern.to_owned(), result.clone());
-        }
-        result
+        exec::run(self, host)
     }
 }
 
-/// The labels that a template reads by name; nothing where it may read others, or does not parse.
-pub(crate) fn fields(text: &str) -> Option<Vec<String>> {
-    let tree = parse::parse("line", text).ok()?;
-    let mut names = Vec::new();
-    tree.fields(&mut names)?;
-    Some(names)
+/// As Go's `url.QueryEscape`.
+#[must_use]
+pub fn url_encode(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
+                out.push(byte as char);
+            }
+            b' ' => out.push('+'),
+            byte => {
+                let _ = write!(out, "%{byte:02X}");
+            }
+        }
+    }
+    out
+}
+
+/// As Go's `fmt.Sprintf`, for the kinds of values a template has.
+#[must_use]
+pub fn sprintf(format: &str, arguments: &[Value]) -> String {
+    printf::sprintf(format, arguments)
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ pub mod duration;
 pub mod error;
 pub mod functions;
 pub mod lexer;
+pub mod notation;
 pub mod parser;
 pub mod plan;
 pub mod printer;

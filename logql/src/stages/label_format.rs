@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use super::{Hints, Stage};
 use crate::ast::FormatSource;
 use crate::labels::{Category, LabelBuilder};
-use crate::template::Template;
+use crate::template::LineTemplate;
 
 const ERROR: &str = "TemplateFormatErr";
 
@@ -14,7 +14,7 @@ pub(super) struct LabelFormat(Vec<(String, Source)>);
 
 enum Source {
     Rename(String),
-    Template(Box<Template>),
+    Template(Box<LineTemplate>),
 }
 
 impl LabelFormat {
@@ -33,7 +33,7 @@ impl LabelFormat {
             let source = match source {
                 FormatSource::Rename(from) => Source::Rename(from.clone()),
                 FormatSource::Template(text) => {
-                    let template = Template::new("label", text, hints.now_ns)
+                    let template = LineTemplate::new("label", text, hints.now_ns)
                         .map_err(|e| format!("invalid template for label '{name}': {e}"))?;
                     Source::Template(Box::new(template))
                 }

@@ -4,13 +4,13 @@ use std::borrow::Cow;
 
 use super::{Hints, Stage};
 use crate::labels::LabelBuilder;
-use crate::template::Template;
+use crate::template::LineTemplate;
 
-pub(super) struct LineFormat(Template);
+pub(super) struct LineFormat(LineTemplate);
 
 impl LineFormat {
     pub(super) fn new(text: &str, hints: &Hints) -> Result<Self, String> {
-        Template::new("line", text, hints.now_ns)
+        LineTemplate::new("line", text, hints.now_ns)
             .map(Self)
             .map_err(|e| format!("invalid line template: {e}"))
     }

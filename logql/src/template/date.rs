@@ -9,7 +9,7 @@ use super::value::Value;
 
 /// A moment, and the zone it is shown in.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Time {
+pub struct Time {
     /// Seconds since the epoch.
     pub(super) secs: i64,
     pub(super) nanos: u32,
@@ -252,7 +252,9 @@ impl Time {
         }
     }
 
-    pub(super) fn from_ns(t_ns: i64) -> Self {
+    /// A moment in nanoseconds since the epoch, in UTC.
+    #[must_use]
+    pub fn from_ns(t_ns: i64) -> Self {
         Self::utc(
             t_ns.div_euclid(1_000_000_000),
             t_ns.rem_euclid(1_000_000_000) as u32,

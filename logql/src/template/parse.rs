@@ -11,6 +11,8 @@ const MAX_DEPTH: usize = 100;
 pub(super) struct Tree {
     pub(super) root: Vec<Node>,
     pub(super) defined: HashMap<String, Vec<Node>>,
+    /// The text; places in it are byte offsets.
+    text: String,
 }
 
 #[derive(Debug)]
@@ -20,9 +22,18 @@ pub(super) enum Node {
     If(Pipe, Vec<Self>, Vec<Self>),
     Range(Pipe, Vec<Self>, Vec<Self>),
     With(Pipe, Vec<Self>, Vec<Self>),
-    Call(String, Option<Pipe>),
+    Call(Call),
     Break,
     Continue,
+}
+
+/// `{{template "name" argument}}`
+#[derive(Debug)]
+pub(super) struct Call {
+    pub(super) name: String,
+    pub(super) argument: Option<Pipe>,
+    /// Offset of the name in the text, for errors.
+    pub(super) at: usize,
 }
 
 #[derive(Debug)]
@@ -36,9 +47,16 @@ pub(super) struct Pipe {
 #[derive(Debug)]
 pub(super) struct Command {
     /// Not empty.
-    pub(super) operands: Vec<Operand>,
-    /// Line and column for errors.
-    pub(super) at: (usize, usize),
+    pub(super) operands: Vec<Placed>,
+    /// Offset in the text, for errors.
+    pub(super) at: usize,
+}
+
+/// An operand and where errors about it say that it is.
+#[derive(Debug)]
+pub(super) struct Placed {
+    pub(super) operand: Operand,
+    pub(super) at: usize,
 }
 
 #[derive(Debug)]
@@ -81,8 +99,10 @@ enum Piece {
 }
 
 struct Parser<'a> {
-    name: &'static str,
+    name: &'a str,
     text: &'a str,
+    /// Functions beyond Go's own.
+    functions: &'a [&'a str],
     pieces: std::vec::IntoIter<Piece>,
     defined: HashMap<String, Vec<Node>>,
     variables: Vec<String>,
@@ -92,11 +112,12 @@ struct Parser<'a> {
     offset: usize,
 }
 
-pub(super) fn parse(name: &'static str, text: &str) -> Result<Tree, String> {
+pub(super) fn parse(name: &str, text: &str, functions: &[&str]) -> Result<Tree, String> {
     let pieces = split(name, text)?.into_iter();
     let mut parser = Parser {
         name,
         text,
+        functions,
         pieces,
         defined: HashMap::new(),
         variables: vec!["$".to_owned()],
@@ -111,6 +132,7 @@ pub(super) fn parse(name: &'static str, text: &str) -> Result<Tree, String> {
     Ok(Tree {
         root,
         defined: parser.defined,
+        text: text.to_owned(),
     })
 }
 
@@ -119,7 +141,7 @@ fn line_of(text: &str, offset: usize) -> usize {
 }
 
 /// Texts and actions in order, blanks trimmed where `-` asks for it.
-fn split(name: &'static str, text: &str) -> Result<Vec<Piece>, String> {
+fn split(name: &str, text: &str) -> Result<Vec<Piece>, String> {
     let fail = |offset: usize, what: &str| {
         Err(format!(
             "template: {name}:{}: {what}",
@@ -364,8 +386,7 @@ impl Parser<'_> {
                 }
                 "template" => {
                     rest(&mut action);
-                    let (name, argument) = self.name_and_argument("template", &action)?;
-                    nodes.push(Node::Call(name, argument));
+                    nodes.push(Node::Call(self.name_and_argument("template", &action)?));
                 }
                 "break" | "continue" => {
                     if self.range_depth == 0 {
@@ -430,25 +451,26 @@ impl Parser<'_> {
         }
     }
 
-    fn name_and_argument(
-        &mut self,
-        context: &str,
-        action: &Action,
-    ) -> Result<(String, Option<Pipe>), String> {
+    fn name_and_argument(&mut self, context: &str, action: &Action) -> Result<Call, String> {
         let at = action.tokens.iter().position(|(t, _)| *t != Token::Blank);
-        let Some((Token::Text(_, name), _)) = at.map(|at| &action.tokens[at]) else {
+        let Some((Token::Text(_, name), offset)) = at.map(|at| &action.tokens[at]) else {
             return Err(self.error(&format!("unexpected token in {context} clause")));
         };
-        let name = name.clone();
+        let mut call = Call {
+            name: name.clone(),
+            argument: None,
+            at: *offset,
+        };
         let tokens = action.tokens[at.map_or(0, |at| at + 1)..].to_vec();
         if tokens.iter().all(|(t, _)| *t == Token::Blank) {
-            return Ok((name, None));
+            return Ok(call);
         }
         let action = Action {
             tokens,
             offset: action.offset,
         };
-        self.pipe(&action, context).map(|pipe| (name, Some(pipe)))
+        call.argument = Some(self.pipe(&action, context)?);
+        Ok(call)
     }
 
     fn definition(&mut self, keyword: &str, action: Action) -> Result<Option<Node>, String> {
@@ -456,16 +478,16 @@ impl Parser<'_> {
         if self.depth > MAX_DEPTH {
             return Err(self.error("blocks nest too deeply"));
         }
-        let (name, argument) = self.name_and_argument(keyword, &action)?;
+        let call = self.name_and_argument(keyword, &action)?;
         let outer = std::mem::replace(&mut self.variables, vec!["$".to_owned()]);
         let (nodes, end) = self.nodes()?;
         self.variables = outer;
         if !matches!(end, Some(End::End)) {
             return Err(self.error("unexpected EOF"));
         }
-        self.defined.insert(name.clone(), nodes);
+        self.defined.insert(call.name.clone(), nodes);
         self.depth -= 1;
-        Ok((keyword == "block").then_some(Node::Call(name, argument)))
+        Ok((keyword == "block").then_some(Node::Call(call)))
     }
 
     fn pipe(&mut self, action: &Action, context: &str) -> Result<Pipe, String> {
@@ -559,17 +581,32 @@ impl Parser<'_> {
         if operands.is_empty() {
             return Err(self.error("empty command"));
         }
-        let before = &self.text[..offset.min(self.text.len())];
-        let column = before
-            .rfind('\n')
-            .map_or(offset, |newline| offset - newline - 1);
         Ok(Command {
             operands,
-            at: (line_of(self.text, offset), column),
+            at: offset,
         })
     }
 
-    fn operand(&mut self, reader: &mut Reader<'_>) -> Result<Operand, String> {
+    fn operand(&mut self, reader: &mut Reader<'_>) -> Result<Placed, String> {
+        let start = reader.offset();
+        let operand = self.operand_at(reader)?;
+        let behind = match &operand {
+            Operand::Field(fields) => fields.len() - 1,
+            Operand::Variable(_, fields) | Operand::Chain(_, fields) | Operand::Pipe(_, fields) => {
+                fields.len()
+            }
+            _ => 0,
+        };
+        // What has fields behind it is, for Go, where the first of these is.
+        let at = if behind == 0 {
+            start
+        } else {
+            reader.tokens[reader.at - behind].1
+        };
+        Ok(Placed { operand, at })
+    }
+
+    fn operand_at(&mut self, reader: &mut Reader<'_>) -> Result<Operand, String> {
         let Some(token) = reader.peek().cloned() else {
             return Err(self.error("missing operand"));
         };
@@ -581,7 +618,9 @@ impl Parser<'_> {
                 "false" => Operand::Bool(false),
                 "nil" => Operand::Nil,
                 _ => {
-                    if !super::functions::exists(&word) {
+                    if !self.functions.contains(&word.as_str())
+                        && !super::functions::NAMES.contains(&word.as_str())
+                    {
                         return Err(self.error(&format!("function {} not defined", quote(&word))));
                     }
                     let fields = reader.fields();
@@ -693,12 +732,23 @@ fn show(token: &Token) -> String {
     }
 }
 
+impl Call {
+    /// The call as errors show it.
+    pub(super) fn show(&self) -> String {
+        let argument = self.argument.as_ref().map_or_else(String::new, |pipe| {
+            let commands: Vec<_> = pipe.commands.iter().map(Command::show).collect();
+            format!(" {}", commands.join(" | "))
+        });
+        format!("{{{{template {}{argument}}}}}", quote(&self.name))
+    }
+}
+
 impl Command {
     /// The command as errors show it.
     pub(super) fn show(&self) -> String {
         self.operands
             .iter()
-            .map(Operand::show)
+            .map(|placed| placed.operand.show())
             .collect::<Vec<_>>()
             .join(" ")
     }
@@ -711,6 +761,14 @@ fn dotted(start: &str, fields: &[String]) -> String {
 }
 
 impl Operand {
+    /// A text or a number as written, rather than what something else evaluates to.
+    pub(super) const fn is_literal(&self) -> bool {
+        matches!(
+            self,
+            Self::Bool(_) | Self::Int(_) | Self::Float(_) | Self::Text(..)
+        )
+    }
+
     pub(super) fn show(&self) -> String {
         match self {
             Self::Dot => ".".to_owned(),
@@ -731,6 +789,15 @@ impl Operand {
 }
 
 impl Tree {
+    /// Line, from 1, and column, from 0, of an offset.
+    pub(super) fn place(&self, offset: usize) -> (usize, usize) {
+        let before = &self.text[..offset.min(self.text.len())];
+        let column = before
+            .rfind('\n')
+            .map_or(before.len(), |newline| before.len() - newline - 1);
+        (line_of(&self.text, offset), column)
+    }
+
     /// Collects the label names that are read; nothing where the labels are used as a whole.
     pub(super) fn fields(&self, out: &mut Vec<String>) -> Option<()> {
         self.defined
@@ -743,8 +810,13 @@ impl Tree {
 fn node_fields(nodes: &[Node], out: &mut Vec<String>) -> Option<()> {
     for node in nodes {
         match node {
-            Node::Text(_) | Node::Break | Node::Continue | Node::Call(_, None) => {}
-            Node::Action(pipe) | Node::Call(_, Some(pipe)) => pipe_fields(pipe, out)?,
+            Node::Text(_) | Node::Break | Node::Continue => {}
+            Node::Call(call) => {
+                if let Some(pipe) = &call.argument {
+                    pipe_fields(pipe, out)?;
+                }
+            }
+            Node::Action(pipe) => pipe_fields(pipe, out)?,
             Node::If(pipe, a, b) | Node::Range(pipe, a, b) | Node::With(pipe, a, b) => {
                 pipe_fields(pipe, out)?;
                 node_fields(a, out)?;
@@ -756,8 +828,8 @@ fn node_fields(nodes: &[Node], out: &mut Vec<String>) -> Option<()> {
 }
 
 fn pipe_fields(pipe: &Pipe, out: &mut Vec<String>) -> Option<()> {
-    for operand in pipe.commands.iter().flat_map(|c| &c.operands) {
-        match operand {
+    for placed in pipe.commands.iter().flat_map(|c| &c.operands) {
+        match &placed.operand {
             Operand::Dot => return None,
             Operand::Variable(name, fields) if name == "$" => out.push(fields.first()?.clone()),
             Operand::Field(fields) => out.extend(fields.first().cloned()),

@@ -1,9 +1,10 @@
-use super::*;
+use super::{LineTemplate, fields};
+use crate::labels::LabelBuilder;
 
 fn f(template: &str) -> String {
     let mut labels = LabelBuilder::new([("app", "web"), ("n", "5")].into_iter().collect());
     labels.set_metadata("took", "1.5s");
-    let run = Template::new("line", template, 0)
+    let run = LineTemplate::new("line", template, 0)
         .and_then(|t| t.run(1_793_498_394_608_762_736, r#"{"a":[1,"x",null]}"#, &labels));
     run.unwrap_or_else(|e| e)
 }

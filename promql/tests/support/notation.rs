@@ -1,10 +1,11 @@
-//! The notation of series in scripts: `name{a="b"} 1+2x3 _x4 stale {{schema:0 buckets:[1 2]}}x2`.
+//! Series as scripts write them, put into memory: values, start timestamps, classic histograms.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use promql::{FloatHistogram, ParseOptions, parse_selector};
-use storage::model::{CUSTOM_BUCKETS_SCHEMA, Labels, METRIC_NAME, ResetHint, STALE_NAN};
+use promql::notation::{self, parse_series};
+use promql::{FloatHistogram, ParseOptions};
+use storage::model::{CUSTOM_BUCKETS_SCHEMA, Labels, METRIC_NAME};
 
 use crate::memory::Memory;
 
@@ -19,10 +20,8 @@ pub(crate) enum Written {
 pub(crate) fn load(memory: &mut Memory, step_ms: i64, lines: &[&str]) {
     let mut starts: Option<Vec<Option<i64>>> = None;
     for line in lines {
-        let (name, values) = split(line);
-        if let Some(of) = name.strip_suffix("@st") {
-            assert!(!of.is_empty());
-            starts = Some(start_offsets(values));
+        if let Some((_, offsets)) = line.split_once("@st ") {
+            starts = Some(start_offsets(offsets));
             continue;
         }
         let (labels, values) = series_line(line);
@@ -100,161 +99,13 @@ pub(crate) fn add_custom_histograms(memory: &mut Memory, step_ms: i64, lines: &[
 
 /// Labels and values of a line.
 pub(crate) fn series_line(line: &str) -> (Labels, Vec<Option<Written>>) {
-    let (name, values) = split(line);
-    let labels = if name == "{}" {
-        Labels::empty()
-    } else {
-        let matchers = parse_selector(name);
-        let matchers = matchers.unwrap_or_else(|e| panic!("{line}: {e}"));
-        Labels::from_pairs(matchers.iter().map(|m| (m.name(), m.value())))
-    };
-    (labels, values_of(values))
-}
-
-/// Splits the series' name and labels from its values.
-fn split(line: &str) -> (&str, &str) {
-    let (mut depth, mut quote) = (0, None);
-    let mut escaped = false;
-    for (i, c) in line.char_indices() {
-        match (quote, c) {
-            (Some(_), _) if escaped => escaped = false,
-            (Some(q), '\\') if q != '`' => escaped = true,
-            (Some(q), c) if c == q => quote = None,
-            (Some(_), _) => {}
-            (None, '"' | '\'' | '`') => quote = Some(c),
-            (None, '{') => depth += 1,
-            (None, '}') => depth -= 1,
-            (None, c)
-                if c.is_whitespace() && depth == 0 && !line[i..].trim_start().starts_with("{") =>
-            {
-                return (&line[..i], line[i..].trim());
-            }
-            (None, c)
-                if c.is_whitespace() && depth == 0 && line[i..].trim_start().starts_with("{{") =>
-            {
-                return (&line[..i], line[i..].trim());
-            }
-            _ => {}
-        }
-    }
-    (line, "")
-}
-
-fn values_of(text: &str) -> Vec<Option<Written>> {
-    let mut out = Vec::new();
-    let mut rest = text.trim();
-    while !rest.is_empty() {
-        let mut depth = 0;
-        let end = rest.find(|c: char| {
-            depth += i32::from(c == '{' || c == '[') - i32::from(c == '}' || c == ']');
-            depth == 0 && c.is_whitespace()
-        });
-        let (item, tail) = rest.split_at(end.unwrap_or(rest.len()));
-        rest = tail.trim_start();
-        expand(item, &mut out);
-    }
-    out
-}
-
-fn expand(item: &str, out: &mut Vec<Option<Written>>) {
-    let repeated = |from: usize| -> Option<(&str, usize)> {
-        let at = item[from..].rfind('x')? + from;
-        Some((&item[..at], item[at + 1..].parse().ok()?))
-    };
-    if let Some(rest) = item.strip_prefix('_') {
-        let times = rest.strip_prefix('x').map_or(1, |n| n.parse().unwrap());
-        out.extend((0..times).map(|_| None));
-        return;
-    }
-    if item == "stale" {
-        out.push(Some(Written::Float(STALE_NAN)));
-        return;
-    }
-    if let Some(body) = item.strip_prefix("{{") {
-        let end = body.find("}}").unwrap();
-        let first = histogram(&body[..end]);
-        let rest = &body[end + 2..];
-        if rest.is_empty() {
-            out.push(Some(Written::Histogram(first)));
-            return;
-        }
-        let (change, times) = rest.rsplit_once('x').unwrap();
-        let times: usize = times.parse().unwrap();
-        let mut now = first;
-        out.push(Some(Written::Histogram(now.clone())));
-        for _ in 0..times {
-            if let Some(step) = change.strip_prefix("+{{") {
-                now.add(&histogram(step.strip_suffix("}}").unwrap()))
-                    .unwrap();
-            } else if let Some(step) = change.strip_prefix("-{{") {
-                now.subtract(&histogram(step.strip_suffix("}}").unwrap()))
-                    .unwrap();
-            }
-            out.push(Some(Written::Histogram(now.clone())));
-        }
-        return;
-    }
-    let Some((base, times)) = repeated(1) else {
-        out.push(Some(Written::Float(number(item))));
-        return;
-    };
-    let sign = base
-        .char_indices()
-        .skip(1)
-        .find(|(i, c)| matches!(c, '+' | '-') && !base[..*i].ends_with(['e', 'E']));
-    let (mut now, step) = match sign {
-        Some((i, _)) => (number(&base[..i]), number(&base[i..])),
-        None => (number(base), 0.0),
-    };
-    for _ in 0..=times {
-        out.push(Some(Written::Float(now)));
-        now += step;
-    }
-}
-
-fn number(text: &str) -> f64 {
-    text.parse().unwrap_or_else(|_| panic!("number {text:?}"))
-}
-
-fn histogram(body: &str) -> FloatHistogram {
-    let mut h = FloatHistogram::empty(0, Arc::from([]));
-    let (mut offset, mut n_offset) = (0, 0);
-    let (mut buckets, mut n_buckets) = (Vec::new(), Vec::new());
-    let mut rest = body.trim();
-    while let Some((key, tail)) = rest.split_once(':') {
-        let list = tail.strip_prefix('[');
-        let (value, tail) = match list {
-            Some(list) => list.split_once(']').unwrap(),
-            None => tail.split_at(tail.find(char::is_whitespace).unwrap_or(tail.len())),
-        };
-        rest = tail.trim();
-        let numbers = || value.split_whitespace().map(number).collect::<Vec<_>>();
-        match key.trim() {
-            "schema" => h.schema = value.parse().unwrap(),
-            "sum" => h.sum = number(value),
-            "count" => h.count = number(value),
-            "z_bucket" => h.zero_count = number(value),
-            "z_bucket_w" => h.zero_threshold = number(value),
-            "offset" => offset = value.parse().unwrap(),
-            "n_offset" => n_offset = value.parse().unwrap(),
-            "buckets" => buckets = numbers(),
-            "n_buckets" => n_buckets = numbers(),
-            "custom_values" => h.custom_values = numbers().into(),
-            "counter_reset_hint" => {
-                h.reset_hint = match value {
-                    "gauge" => ResetHint::Gauge,
-                    "reset" => ResetHint::Yes,
-                    "not_reset" => ResetHint::No,
-                    _ => ResetHint::Unknown,
-                }
-            }
-            other => panic!("histogram field {other:?}"),
-        }
-    }
-    let side = |offset: i32, counts: Vec<f64>| (offset..).zip(counts).collect();
-    h.positive = side(offset, buckets);
-    h.negative = side(n_offset, n_buckets);
-    h
+    let (labels, values) = parse_series(line).unwrap_or_else(|e| panic!("{line}: {e}"));
+    let values = values.into_iter().map(|value| match value {
+        notation::Written::Omitted => None,
+        notation::Written::Float(v) => Some(Written::Float(v)),
+        notation::Written::Histogram(h) => Some(Written::Histogram(Arc::unwrap_or_clone(h))),
+    });
+    (labels, values.collect())
 }
 
 /// Start timestamps relative to their samples, in milliseconds.
@@ -300,7 +151,7 @@ pub(crate) fn duration_ms(text: &str) -> i64 {
             .find(|c: char| c.is_ascii_digit())
             .unwrap_or(tail.len());
         let (unit, tail) = tail.split_at(unit_end);
-        total += number(n)
+        total += n.parse::<f64>().unwrap()
             * match unit {
                 "ms" => 1.0,
                 "s" => 1000.0,
