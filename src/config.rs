@@ -59,6 +59,14 @@ pub struct Config {
     #[arg(long = "storage.bucket", value_name = "URL")]
     pub storage_bucket: Option<String>,
 
+    /// Take over the bucket's blocks from the storage folder of this name, whose disk is lost; a start that is refused tells the name
+    #[arg(long = "storage.bucket-take-over", value_name = "OWNER")]
+    pub storage_bucket_take_over: Option<String>,
+
+    /// Most local disk that keeps what lies in the bucket
+    #[arg(long = "storage.cache-size", default_value = "5GiB", value_parser = parse_bytes, value_name = "BYTES")]
+    pub cache_bytes: u64,
+
     /// How long samples are kept; 0: for ever
     #[arg(long = "retention.metrics", alias = "storage.tsdb.retention.time", default_value = "30d", value_parser = span, value_name = "DURATION")]
     pub retention_metrics: Span,
@@ -335,6 +343,11 @@ impl Config {
     pub fn storage_options(&self, file: &PrometheusConfig) -> storage::Options {
         let mut options = storage::Options::new(&self.storage_path);
         options.bucket = self.storage_bucket.clone().filter(|b| !b.is_empty());
+        options.bucket_take_over = self
+            .storage_bucket_take_over
+            .clone()
+            .filter(|owner| !owner.is_empty());
+        options.cache_bytes = self.cache_bytes;
         options.metrics_retention = self.retention_metrics.unless_zero();
         options.logs_retention = self.retention_logs.unless_zero();
         options.traces_retention = self.retention_traces.unless_zero();

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use storage::model::{Labels, MetricType};
-use storage::{SignalKind, SignalStats, Storage};
+use storage::{BucketStatus, DamageStats, SignalKind, SignalStats, Storage};
 use tracing_subscriber::EnvFilter;
 
 use crate::config::Config;
@@ -398,6 +398,17 @@ fn of_storage(storage: &Storage, out: &mut Collector) {
             );
         }
     }
+    of_damage(&storage.damage(), out);
+    if let Some(status) = storage.bucket_status() {
+        of_bucket(&status, out);
+        for (name, help, value) in WAITING {
+            out.family(name, GAUGE, help);
+            for signal in SignalKind::ALL {
+                let stats = storage.stats(signal);
+                out.value(&[("signal", signal.as_str())], value(&stats));
+            }
+        }
+    }
     let (used, limit) = storage.memory();
     out.one(
         "trilobite_memory_used_bytes",
@@ -411,6 +422,94 @@ fn of_storage(storage: &Storage, out: &mut Collector) {
         "The memory budget.",
         limit as f64,
     );
+}
+
+/// Takes a figure out of a signal's.
+type Reading = fn(&SignalStats) -> f64;
+
+/// What waits for the bucket.
+const WAITING: [(&str, &str, Reading); 2] = [
+    (
+        "trilobite_bucket_waiting_blocks",
+        "Blocks on local disk that wait for their upload.",
+        |s| s.waiting_blocks as f64,
+    ),
+    (
+        "trilobite_bucket_waiting_bytes",
+        "Bytes of blocks on local disk that wait for their upload.",
+        |s| s.waiting_bytes as f64,
+    ),
+];
+
+fn of_bucket(status: &BucketStatus, out: &mut Collector) {
+    let reached = status.outage.is_none();
+    out.one(
+        "trilobite_bucket_reachable",
+        GAUGE,
+        "Whether the bucket answered when it was last asked.",
+        f64::from(u8::from(reached)),
+    );
+    out.one(
+        "trilobite_bucket_owned",
+        GAUGE,
+        "Whether the bucket belongs to this storage folder; 0 where another one has taken it over.",
+        f64::from(u8::from(status.refused.is_none())),
+    );
+    let requests = |pick: fn(&(&'static str, u64, u64)) -> u64| {
+        let requests = status.requests.iter();
+        requests.map(move |r| (r.0, pick(r) as f64))
+    };
+    out.family(
+        "trilobite_bucket_requests_total",
+        COUNTER,
+        "Requests to the bucket, behind the client's own brief retries.",
+    );
+    for (operation, n) in requests(|r| r.1) {
+        out.value(&[("operation", operation)], n);
+    }
+    out.family(
+        "trilobite_bucket_request_failures_total",
+        COUNTER,
+        "Requests to the bucket that failed.",
+    );
+    for (operation, n) in requests(|r| r.2) {
+        out.value(&[("operation", operation)], n);
+    }
+    out.one(
+        "trilobite_bucket_uploaded_bytes_total",
+        COUNTER,
+        "Bytes of files that went up.",
+        status.uploaded_bytes as f64,
+    );
+    out.one(
+        "trilobite_bucket_fetched_bytes_total",
+        COUNTER,
+        "Bytes read from the bucket, beside the cache.",
+        status.fetched_bytes as f64,
+    );
+    out.one(
+        "trilobite_bucket_cache_bytes",
+        GAUGE,
+        "Local disk that keeps what lies in the bucket.",
+        status.cached_bytes as f64,
+    );
+}
+
+fn of_damage(damage: &DamageStats, out: &mut Collector) {
+    out.one(
+        "trilobite_damage_found_total",
+        COUNTER,
+        "Reads that met a file which is not what was written.",
+        damage.found as f64,
+    );
+    out.family(
+        "trilobite_damaged_file",
+        GAUGE,
+        "1 for each file found damaged since start, a hundred at most.",
+    );
+    for file in &damage.files {
+        out.value(&[("file", file)], 1.0);
+    }
 }
 
 /// The process's own figures from `/proc`; absent elsewhere.

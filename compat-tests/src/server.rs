@@ -109,6 +109,8 @@ pub struct Options {
     pub args: Vec<String>,
     /// The storage folder; a temporary one when absent.
     pub storage: Option<PathBuf>,
+    /// Environment variables.
+    pub env: Vec<(String, String)>,
 }
 
 impl Options {
@@ -123,7 +125,7 @@ impl Options {
         ];
         Self {
             args: args.map(str::to_owned).to_vec(),
-            storage: None,
+            ..Self::default()
         }
     }
 
@@ -227,6 +229,12 @@ impl Server {
             .unwrap_or_else(|| self.folder.path().join("data"))
     }
 
+    /// Where the process prints.
+    #[must_use]
+    pub fn log(&self) -> &Path {
+        &self.log
+    }
+
     /// The process id.
     #[must_use]
     pub fn pid(&self) -> u32 {
@@ -283,6 +291,7 @@ fn spawn(options: &Options, folder: &Path) -> Result<(Child, Urls, PathBuf)> {
         .unwrap_or_else(|| folder.join("data"));
     command.arg(format!("--storage.path={}", storage.display()));
     command.args(&options.args);
+    command.envs(options.env.iter().map(|(name, value)| (name, value)));
     let log = folder.join("log");
     let file = std::fs::OpenOptions::new()
         .create(true)

@@ -1,13 +1,18 @@
 //! Blocks: immutable folders of Parquet files on an object store, visible through their manifests.
 //!
 //! ```text
-//!  blocks/<signal>/<tenant>/<ulid>/   the files first, each complete
+//!  blocks/<signal>/<tenant>/<ulid>/   the files first, each complete, and a copy of the manifest
 //!                           manifest.json   last, put-if-absent: from here on the block exists
 //! ```
 //!
 //! Removal goes the other way: the manifest first, the files when no view holds the block any more.
+//!
+//! Invariant: what [`Block::read_ranges`] answers is what was written, or an error.
 
 mod cache;
+mod checksum;
+mod damage;
+mod disk_cache;
 mod manifest;
 mod parquet_file;
 mod store;
@@ -15,7 +20,9 @@ mod writer;
 
 use std::any::Any;
 use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use object_store::path::Path as ObjectPath;
@@ -24,10 +31,16 @@ use ulid::Ulid;
 use crate::error::{Error, Result};
 use cache::{Key, Slot};
 
+pub(crate) use cache::Cache;
+pub use checksum::PieceSums;
+pub(crate) use damage::Damage;
+pub(crate) use disk_cache::DiskCache;
 pub(crate) use manifest::{FORMAT_VERSION, READER_VERSION};
 pub use manifest::{Manifest, ManifestFile};
 pub(crate) use parquet_file::BlockFile;
-pub(crate) use store::{BlockStore, sync_dir};
+pub(crate) use store::{
+    BlockStore, Listing, Operation, Outage, Patience, Small, sync_dir, write_durably,
+};
 pub(crate) use writer::BlockWriter;
 
 /// A visible block. Removal waits until nobody holds it.
@@ -37,6 +50,8 @@ pub struct Block {
     id: Ulid,
     folder: ObjectPath,
     store: Arc<BlockStore>,
+    /// Whether a read has met damage.
+    damaged: AtomicBool,
 }
 
 impl Block {
@@ -54,7 +69,18 @@ impl Block {
             id,
             folder,
             store,
+            damaged: AtomicBool::new(false),
         })
+    }
+
+    /// A block of which nothing is known but that it is there; see [`Manifest::unreadable`].
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub(crate) fn unreadable(store: Arc<BlockStore>, manifest: Manifest) -> Result<Self> {
+        let block = Self::new(store, manifest)?;
+        block.damaged.store(true, Ordering::Relaxed);
+        Ok(block)
     }
 
     /// Its manifest.
@@ -98,20 +124,34 @@ impl Block {
     /// `Corrupt` when a range lies outside the file; what the object store says, after retries.
     pub async fn read_ranges(&self, name: &str, ranges: Vec<Range<u64>>) -> Result<Vec<Bytes>> {
         let (index, file) = self.file(name)?;
-        if let Some(bad) = ranges
-            .iter()
-            .find(|r| r.start > r.end || r.end > file.bytes)
-        {
-            return Err(Error::Corrupt {
-                file: format!("{}/{name}", self.folder),
-                offset: bad.start,
-                reason: format!("asked for {bad:?} of {} bytes", file.bytes),
-            });
-        }
         let path = self.folder.clone().join(name);
-        self.store
-            .read_ranges((self.id, index), &path, file.bytes, ranges)
-            .await
+        let outside = |r: &&Range<u64>| r.start > r.end || r.end > file.bytes;
+        let result = match ranges.iter().find(outside) {
+            Some(bad) => {
+                let reason = format!("asked for {bad:?} of {} bytes", file.bytes);
+                Err(self.store.corrupt(&path, bad.start, &reason))
+            }
+            None => {
+                let key = (self.id, index);
+                self.store.read_ranges(key, &path, file, ranges).await
+            }
+        };
+        if let Err(e @ Error::Corrupt { .. }) = &result {
+            self.note_damage(name, e);
+        }
+        result
+    }
+
+    /// Notes that a file of it is not what was written.
+    pub(crate) fn note_damage(&self, name: &str, error: &Error) {
+        self.damaged.store(true, Ordering::Relaxed);
+        let path = self.folder.clone().join(name);
+        self.store.damage().note(&self.store.label(&path), error);
+    }
+
+    /// Whether some of it is known not to be what was written.
+    pub(crate) fn is_damaged(&self) -> bool {
+        self.damaged.load(Ordering::Relaxed)
     }
 
     /// One of its Parquet files, for parquet's asynchronous readers. The footer and page index are read
@@ -171,6 +211,21 @@ impl Block {
         &self.folder
     }
 
+    /// Its files by their positions, and where they lie on local disk, if they do.
+    pub(crate) fn local_files(&self) -> Vec<(u16, ManifestFile, PathBuf)> {
+        let files = (0u16..).zip(&self.manifest.files);
+        let found = files.filter_map(|(number, file)| {
+            let path = self.folder.clone().join(file.name.as_str());
+            Some((number, file.clone(), self.store.local_path(&path)?))
+        });
+        found.collect()
+    }
+
+    /// Where it lies.
+    pub(crate) const fn store(&self) -> &Arc<BlockStore> {
+        &self.store
+    }
+
     fn file(&self, name: &str) -> Result<(u16, &ManifestFile)> {
         self.manifest
             .files
@@ -178,10 +233,10 @@ impl Block {
             .zip(0u16..)
             .find(|(f, _)| f.name == name)
             .map(|(f, i)| (i, f))
-            .ok_or_else(|| Error::Corrupt {
-                file: format!("{}/manifest.json", self.folder),
-                offset: 0,
-                reason: format!("it lists no file {name}"),
+            .ok_or_else(|| {
+                let path = self.folder.clone().join(manifest::MANIFEST);
+                let reason = format!("it lists no file {name}");
+                self.store.corrupt(&path, 0, &reason)
             })
     }
 }

@@ -3,14 +3,16 @@
 //! Only blocks of one tenant, signal and UTC day are merged, and only such as follow each other in the order of their
 //! sequence numbers: that order decides which of two values for one place wins, and a merged block takes one place
 //! in it. Small blocks of a day are merged level by level while the day is open, and all of them once it is over.
+//!
+//! With a bucket, blocks are merged there: those that wait for their upload stay as they are.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::block::{Block, Manifest};
-use crate::error::Result;
-use crate::generation::{Doomed, SignalStore, Staged, blocking};
+use crate::error::{Error, Result};
+use crate::generation::{Doomed, Merged, SignalStore, Staged, blocking};
 use crate::recover::tenant_of;
 use crate::signal::{Head, SignalKind};
 
@@ -36,11 +38,12 @@ pub(crate) enum Extent {
 }
 
 /// The runs of blocks to be merged, as positions in the list; each at least two, in order of sequence numbers, no
-/// block twice. The manifests come in that order.
+/// block twice. The manifests come in that order. Blocks that are `fixed` stay, and nothing is merged across them.
 pub(crate) fn choose(
     manifests: &[&Manifest],
     signal: SignalKind,
     extent: Extent,
+    fixed: impl Fn(usize) -> bool,
 ) -> Vec<Vec<usize>> {
     let mut days: BTreeMap<(&str, i64), Vec<usize>> = BTreeMap::new();
     for (i, m) in manifests.iter().enumerate() {
@@ -49,21 +52,22 @@ pub(crate) fn choose(
             days.entry((&m.tenant, day)).or_default().push(i);
         }
     }
+    let run = |day: i64, blocks: &[usize]| match extent {
+        Extent::All => first_run(manifests, blocks),
+        Extent::Due(now_ms) => {
+            let end_ms = signal.day_span(day).max / signal.units_per_ms();
+            let closed = now_ms > end_ms.saturating_add(DAY_CLOSES_AFTER_MS);
+            if closed && pays_off(manifests, blocks) {
+                first_run(manifests, blocks)
+            } else {
+                level_run(manifests, blocks)
+            }
+        }
+    };
     days.into_iter()
         .filter_map(|((_, day), blocks)| {
-            let run = match extent {
-                Extent::All => first_run(manifests, &blocks),
-                Extent::Due(now_ms) => {
-                    let end_ms = signal.day_span(day).max / signal.units_per_ms();
-                    let closed = now_ms > end_ms.saturating_add(DAY_CLOSES_AFTER_MS);
-                    if closed && pays_off(manifests, &blocks) {
-                        first_run(manifests, &blocks)
-                    } else {
-                        level_run(manifests, &blocks)
-                    }
-                }
-            };
-            Some(run).filter(|run| run.len() > 1)
+            let free = blocks.split(|&i| fixed(i));
+            free.map(|blocks| run(day, blocks)).find(|r| r.len() > 1)
         })
         .collect()
 }
@@ -119,28 +123,56 @@ impl<H: Head> SignalStore<H> {
     /// Merges until nothing is left to merge.
     ///
     /// # Errors
-    /// The first failure, after everything else was tried; answers are unchanged.
+    /// The first failure; answers are unchanged. Damage to one block keeps no other from being merged.
     pub(crate) async fn compact(&self, extent: Extent) -> Result<()> {
-        let _removing = self.removing.lock().await;
-        let mut failed = None;
+        let mut pending = self.removing.lock().await;
+        if pending.is_none() && self.runs(extent).is_empty() {
+            return Ok(());
+        }
+        self.may_change_home().await?;
+        self.counted(self.finish_merge(&mut pending).await)?;
+        let mut damage = None;
         loop {
             let mut progress = false;
             for inputs in self.runs(extent) {
-                match self.merge(inputs).await {
+                match self.counted(self.merge(inputs, &mut pending).await) {
                     Ok(()) => progress = true,
-                    Err(e) => {
-                        self.counters
-                            .compaction_failures
-                            .fetch_add(1, Ordering::Relaxed);
-                        tracing::error!(signal = H::SIGNAL.as_str(), error = %e, "a compaction failed");
-                        failed.get_or_insert(e);
-                    }
+                    Err(e @ Error::Corrupt { .. }) => damage = damage.or(Some(e)),
+                    Err(e) => return Err(e),
                 }
             }
-            if !progress || failed.is_some() {
-                return failed.map_or(Ok(()), Err);
+            if !progress {
+                return damage.map_or(Ok(()), Err);
             }
         }
+    }
+
+    fn counted(&self, result: Result<()>) -> Result<()> {
+        if let Err(e) = &result {
+            self.counters
+                .compaction_failures
+                .fetch_add(1, Ordering::Relaxed);
+            tracing::error!(signal = H::SIGNAL.as_str(), error = %e, "a compaction failed");
+        }
+        result
+    }
+
+    /// Whether blocks may be put and removed where they stay.
+    ///
+    /// # Errors
+    /// `Unavailable`, `NotOurs`, `ObjectStore`.
+    async fn may_change_home(&self) -> Result<()> {
+        let Some(bucket) = &self.context.bucket else {
+            return Ok(());
+        };
+        bucket.check().await?;
+        if self.listed.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        Err(Error::Unavailable {
+            bucket: bucket.store.name().to_owned(),
+            reason: "what it holds was not listed yet".to_owned(),
+        })
     }
 
     /// The blocks to be merged. The view is let go: it would keep the files of merged blocks from being removed.
@@ -151,13 +183,18 @@ impl<H: Head> SignalStore<H> {
             let blocks = run.iter().filter_map(|&i| view.blocks.get(i));
             blocks.map(Arc::clone).collect()
         };
-        choose(&manifests, H::SIGNAL, extent)
+        let home = self.context.home();
+        let fixed = |i: usize| {
+            let block = view.blocks.get(i);
+            block.is_none_or(|b| b.is_damaged() || !Arc::ptr_eq(b.store(), home))
+        };
+        choose(&manifests, H::SIGNAL, extent, fixed)
             .iter()
             .map(blocks)
             .collect()
     }
 
-    async fn merge(&self, inputs: Vec<Arc<Block>>) -> Result<()> {
+    async fn merge(&self, inputs: Vec<Arc<Block>>, pending: &mut Option<Merged>) -> Result<()> {
         let Some(first) = inputs.first() else {
             return Ok(());
         };
@@ -188,24 +225,46 @@ impl<H: Head> SignalStore<H> {
             Ok(Some(Staged { writer, manifest }))
         })
         .await?;
-        let merged = self.publish(staged.as_slice()).await?;
-        self.counters.compactions.fetch_add(1, Ordering::Relaxed);
-        self.replace(inputs, merged).await;
+        *pending = Some(Merged { inputs, staged });
+        self.finish_merge(pending).await
+    }
+
+    /// Brings a merged block to its place and its inputs on their way out. After a failure it is tried again with the
+    /// same name.
+    async fn finish_merge(&self, pending: &mut Option<Merged>) -> Result<()> {
+        let Some(merged) = pending.as_ref() else {
+            return Ok(());
+        };
+        let blocks = self
+            .publish(self.context.home(), merged.staged.as_slice())
+            .await?;
+        self.enter(&blocks).await?;
+        if let Some(Merged { inputs, staged }) = pending.take() {
+            self.counters.compactions.fetch_add(1, Ordering::Relaxed);
+            if let Some(Staged { writer, manifest }) = staged {
+                let files = (0u16..).zip(&manifest.files);
+                let files = files.map(|(n, f)| (n, f.clone(), writer.path_of(&f.name)));
+                self.context
+                    .home()
+                    .adopt(writer.ulid(), files.collect())
+                    .await;
+            }
+            self.replace(inputs, blocks).await;
+        }
         Ok(())
     }
 
     /// Takes blocks out of the view and others in, and begins to remove the former. `removing` is held.
     pub(crate) async fn replace(&self, gone: Vec<Arc<Block>>, new: Vec<Arc<Block>>) {
+        self.leave(&gone).await;
         self.switch(|view| {
             view.blocks
                 .retain(|b| !gone.iter().any(|g| Arc::ptr_eq(g, b)));
             view.blocks.extend(new);
         });
-        let doomed = gone.into_iter().map(|block| Doomed {
-            block,
-            manifest_gone: false,
-        });
-        self.doomed.lock().extend(doomed);
+        self.doomed
+            .lock()
+            .extend(gone.into_iter().map(Doomed::removed));
         self.reap().await;
     }
 
@@ -213,9 +272,19 @@ impl<H: Head> SignalStore<H> {
     /// again the next time.
     pub(crate) async fn reap(&self) {
         let mut doomed = std::mem::take(&mut *self.doomed.lock());
-        let store = &self.context.blocks;
+        let reachable = match &self.context.bucket {
+            Some(bucket) if doomed.iter().any(|d| d.block.store().is_remote()) => {
+                bucket.outage().is_none() && bucket.check().await.is_ok()
+            }
+            _ => false,
+        };
         let mut left = Vec::new();
         for mut d in doomed.drain(..) {
+            let store = d.block.store();
+            if store.is_remote() && !reachable {
+                left.push(d);
+                continue;
+            }
             let folder = d.block.folder();
             if !d.manifest_gone {
                 match store.delete_manifest(folder).await {
@@ -229,7 +298,14 @@ impl<H: Head> SignalStore<H> {
                 left.push(d);
                 continue;
             }
-            if let Err(e) = store.delete_folder(folder, Some(d.block.id())).await {
+            match &self.context.bucket {
+                Some(bucket) if d.moved => {
+                    let files = d.block.local_files();
+                    bucket.store.adopt(d.block.id(), files).await;
+                }
+                _ => store.forget(d.block.id()).await,
+            }
+            if let Err(e) = store.delete_folder(folder).await {
                 tracing::warn!(block = %folder, error = %e, "a block's files could not be removed yet");
                 left.push(d);
             }
@@ -266,7 +342,7 @@ mod tests {
             files: vec![ManifestFile {
                 name: "f".to_owned(),
                 bytes,
-                crc32c: 0,
+                ..ManifestFile::default()
             }],
         }
     }
@@ -279,7 +355,7 @@ mod tests {
             .map(|(&(day, level, bytes), n)| manifest(n, day, level, bytes))
             .collect();
         let manifests: Vec<_> = manifests.iter().collect();
-        let runs = choose(&manifests, SignalKind::Metrics, extent);
+        let runs = choose(&manifests, SignalKind::Metrics, extent, |_| false);
         assert_eq!(runs, expected, "{blocks:?}");
     }
 
@@ -301,6 +377,17 @@ mod tests {
         check(&[(0, 2, 900), (0, 1, 4)], next_day, &[]);
         check(&[(0, 2, 900), (0, 1, 4)], Extent::All, &[&[0, 1]]);
         check(&[(0, 2, 90), (0, 1, 40)], Extent::Due(26 * HOUR), &[]);
+    }
+
+    #[test]
+    fn nothing_is_merged_across_a_block_that_stays() {
+        let manifests: Vec<_> = (0..6).map(|n| manifest(n, 0, 1, 9)).collect();
+        let manifests: Vec<_> = manifests.iter().collect();
+        let runs =
+            |fixed: usize| choose(&manifests, SignalKind::Metrics, Extent::All, |i| i == fixed);
+        assert_eq!(runs(5), [vec![0, 1, 2, 3, 4]]);
+        assert_eq!(runs(1), [vec![2, 3, 4, 5]]);
+        assert_eq!(runs(2), [vec![0, 1]], "one run of a day at a time");
     }
 
     #[test]

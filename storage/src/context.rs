@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::block::BlockStore;
+use crate::block::{BlockStore, Damage};
+use crate::bucket::Bucket;
 use crate::budget::Budget;
 use crate::clock::Clock;
 use crate::disk;
@@ -18,7 +19,10 @@ pub(crate) struct Context {
     pub(crate) options: Options,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) budget: Arc<Budget>,
-    pub(crate) blocks: Arc<BlockStore>,
+    /// Blocks in the storage folder: all of them, or those that wait for the bucket.
+    pub(crate) local: Arc<BlockStore>,
+    /// Where blocks go from there.
+    pub(crate) bucket: Option<Arc<Bucket>>,
     /// Where blocks are written before they go to their place.
     pub(crate) tmp: PathBuf,
     closed: AtomicBool,
@@ -33,19 +37,31 @@ impl Context {
         options: Options,
         clock: Arc<dyn Clock>,
         budget: Arc<Budget>,
-        blocks: Arc<BlockStore>,
+        local: Arc<BlockStore>,
+        bucket: Option<Arc<Bucket>>,
         tmp: PathBuf,
     ) -> Self {
         Self {
             options,
             clock,
             budget,
-            blocks,
+            local,
+            bucket,
             tmp,
             closed: AtomicBool::new(false),
             free_bytes: AtomicU64::new(u64::MAX),
             active_bytes: Default::default(),
         }
+    }
+
+    /// Where blocks stay: the bucket, or the storage folder when there is none.
+    pub(crate) fn home(&self) -> &Arc<BlockStore> {
+        self.bucket.as_ref().map_or(&self.local, |b| &b.store)
+    }
+
+    /// What was found damaged, at both places.
+    pub(crate) fn damage(&self) -> &Arc<Damage> {
+        self.local.damage()
     }
 
     /// How long a signal is kept.
@@ -70,9 +86,32 @@ impl Context {
     /// Asks the disk how much it has left.
     pub(crate) fn refresh_free_bytes(&self) {
         match disk::free_bytes(&self.options.path) {
-            Ok(free) => self.free_bytes.store(free, Ordering::Relaxed),
+            Ok(free) => self
+                .free_bytes
+                .store(self.make_room(free), Ordering::Relaxed),
             Err(e) => tracing::warn!(error = %e, "the free space of the disk is not known"),
         }
+    }
+
+    /// What the cache of the bucket holds is given up before a write is refused; answers how much is free then.
+    fn make_room(&self, free_bytes: u64) -> u64 {
+        let cache = self.bucket.as_ref().and_then(|b| b.store.disk());
+        let Some(cache) = cache else {
+            return free_bytes;
+        };
+        let reserve = self.options.min_free_bytes;
+        // A little more than the reserve, so that the cache does not fill at once what was made room.
+        let enough = reserve.saturating_add(reserve / 8);
+        let missing = if free_bytes < reserve {
+            enough - free_bytes
+        } else {
+            0
+        };
+        cache.make_room(missing, free_bytes < enough);
+        if missing == 0 {
+            return free_bytes;
+        }
+        disk::free_bytes(&self.options.path).unwrap_or(free_bytes)
     }
 
     /// Whether a write may be taken now.

@@ -49,12 +49,20 @@ pub enum Error {
     /// The storage is closed.
     #[error("storage is shutting down")]
     Closed,
+    /// The bucket gave no answer. What lies on local disk is still taken and served; try again later.
+    #[error("{bucket} cannot be reached: {reason}")]
+    Unavailable {
+        /// The bucket's URL.
+        bucket: String,
+        /// What went wrong last.
+        reason: String,
+    },
     /// The object store did not do what was asked.
     #[error("object store: {0}")]
     ObjectStore(#[from] object_store::Error),
     /// Parquet could not be read or written.
     #[error("parquet: {0}")]
-    Parquet(#[from] parquet::errors::ParquetError),
+    Parquet(parquet::errors::ParquetError),
     /// A file could not be read or written.
     #[error("{path}: {source}")]
     Io {
@@ -66,10 +74,35 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether what is stored could not be read, for reasons that are not the query's.
+    pub(crate) const fn is_of_storage(&self) -> bool {
+        matches!(
+            self,
+            Self::Corrupt { .. }
+                | Self::Unavailable { .. }
+                | Self::ObjectStore(_)
+                | Self::Parquet(_)
+                | Self::Io { .. }
+        )
+    }
+
     /// Adds the file to what the system said.
     pub fn io(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.into();
         move |source| Self::Io { path, source }
+    }
+}
+
+impl From<parquet::errors::ParquetError> for Error {
+    /// An error of ours that went through Parquet's reader comes out as it went in.
+    fn from(e: parquet::errors::ParquetError) -> Self {
+        match e {
+            parquet::errors::ParquetError::External(inner) => match inner.downcast::<Self>() {
+                Ok(own) => *own,
+                Err(other) => Self::Parquet(parquet::errors::ParquetError::External(other)),
+            },
+            e => Self::Parquet(e),
+        }
     }
 }
 

@@ -5,12 +5,13 @@
 //!  VERSION   version of the layout
 //!  OWNER     a random name; the record in a bucket repeats it
 //!  wal/      write-ahead logs      blocks/  local blocks      tmp/  blocks that are being written
+//!  bucket/   what the bucket held when it was last reached      cache/  what was read of it
 //! ```
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 
-use crate::block::sync_dir;
+use crate::block::{sync_dir, write_durably};
 use crate::error::{Error, Result};
 
 /// Version of the layout of the folder.
@@ -77,7 +78,7 @@ fn check_version(path: &Path) -> Result<()> {
     let file_path = path.join("VERSION");
     let text = match std::fs::read_to_string(&file_path) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-            return write_durably(&file_path, &format!("{VERSION}\n"));
+            return write_durably(&file_path, format!("{VERSION}\n").as_bytes());
         }
         result => result.map_err(Error::io(&file_path))?,
     };
@@ -107,17 +108,8 @@ fn owner(path: &Path) -> Result<String> {
         }
     }
     let owner = format!("{:032x}", rand::random::<u128>());
-    write_durably(&file_path, &format!("{owner}\n"))?;
+    write_durably(&file_path, format!("{owner}\n").as_bytes())?;
     Ok(owner)
-}
-
-fn write_durably(path: &Path, text: &str) -> Result<()> {
-    let draft = path.with_extension("new");
-    std::fs::write(&draft, text).map_err(Error::io(&draft))?;
-    File::open(&draft)
-        .and_then(|f| f.sync_all())
-        .map_err(Error::io(&draft))?;
-    std::fs::rename(&draft, path).map_err(Error::io(path))
 }
 
 #[cfg(test)]

@@ -8,12 +8,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 
-use crate::block::{Block, BlockWriter, FORMAT_VERSION, Manifest, READER_VERSION};
+use crate::block::{Block, BlockStore, BlockWriter, FORMAT_VERSION, Manifest, READER_VERSION};
 use crate::budget::Reservation;
 use crate::context::Context;
 use crate::error::{Error, Result};
@@ -40,8 +40,13 @@ pub(crate) struct SignalStore<H: Head> {
     /// Bytes of the log at the last snapshot, and the size of that.
     pub(crate) snapshot_mark: AtomicU64,
     pub(crate) snapshot_bytes: AtomicU64,
-    /// Held by whoever takes blocks away: compaction, retention.
-    pub(crate) removing: tokio::sync::Mutex<()>,
+    /// Held by whoever takes blocks away: compaction, retention. A merged block that could not be brought to its place
+    /// has to get there before anything else is merged: it may be visible in the store already.
+    pub(crate) removing: tokio::sync::Mutex<Option<Merged>>,
+    /// Held by whoever changes what the bucket has: one upload at a time.
+    pub(crate) uploading: tokio::sync::Mutex<Uploads>,
+    /// Whether the view has what the bucket has. Not so after a start without it.
+    pub(crate) listed: AtomicBool,
     /// Blocks that are in no view of a new query any more.
     pub(crate) doomed: Mutex<Vec<Doomed>>,
     /// Time of the first write into the active generation.
@@ -51,6 +56,8 @@ pub(crate) struct SignalStore<H: Head> {
     /// Items taken since start, a tenant.
     appended: Mutex<BTreeMap<Tenant, u64>>,
     pub(crate) kick: Notify,
+    /// Tells the uploader that a cut has left blocks.
+    pub(crate) kick_upload: Notify,
     pub(crate) counters: Counters,
 }
 
@@ -71,6 +78,18 @@ pub(crate) struct Counters {
 pub(crate) struct Doomed {
     pub(crate) block: Arc<Block>,
     pub(crate) manifest_gone: bool,
+    /// Whether it goes because it lies in the bucket now; what is kept of it in memory serves on.
+    pub(crate) moved: bool,
+}
+
+impl Doomed {
+    pub(crate) const fn removed(block: Arc<Block>) -> Self {
+        Self {
+            block,
+            manifest_gone: false,
+            moved: false,
+        }
+    }
 }
 
 /// A frozen generation on its way into blocks. Whatever was done of it is not done again after a failure.
@@ -79,6 +98,20 @@ pub(crate) struct Cut<H> {
     seq_max: u64,
     done: BTreeMap<Tenant, Vec<Arc<Block>>>,
     staged: Option<(Tenant, Vec<Staged>)>,
+}
+
+/// A merged block on its way to its place, and what it stands for.
+pub(crate) struct Merged {
+    pub(crate) inputs: Vec<Arc<Block>>,
+    /// None when nothing was left after retention.
+    pub(crate) staged: Option<Staged>,
+}
+
+/// What the uploads of a signal remember.
+#[derive(Debug, Default)]
+pub(crate) struct Uploads {
+    /// Checksum of what was last put up of what no block holds.
+    pub(crate) remembered: Option<u32>,
 }
 
 /// A written block that is not at its place yet.
@@ -104,12 +137,15 @@ impl<H: Head> SignalStore<H> {
             began_after: AtomicU64::new(0),
             snapshot_mark: AtomicU64::new(0),
             snapshot_bytes: AtomicU64::new(0),
-            removing: tokio::sync::Mutex::new(()),
+            removing: tokio::sync::Mutex::new(None),
+            uploading: tokio::sync::Mutex::default(),
+            listed: AtomicBool::new(true),
             doomed: Mutex::new(Vec::new()),
             oldest_write_ms: AtomicI64::new(i64::MAX),
             held,
             appended: Mutex::new(BTreeMap::new()),
             kick: Notify::new(),
+            kick_upload: Notify::new(),
             counters: Counters::default(),
             context,
         }
@@ -208,10 +244,11 @@ impl<H: Head> SignalStore<H> {
         self.account(&view.active) || u128::try_from(age_ms).is_ok_and(|age| age >= max_age_ms)
     }
 
-    /// Turns everything written before into visible blocks, and lets the log segments of it go.
+    /// Turns everything written before into visible blocks on local disk, and lets the log segments of it go. Whether
+    /// the bucket is there does not matter.
     ///
     /// # Errors
-    /// What disk and bucket say. The frozen generation then stays in the view and the next cut goes on with it.
+    /// What the disk says. The frozen generation then stays in the view and the next cut goes on with it.
     pub(crate) async fn cut(&self) -> Result<()> {
         let mut pending = self.cutting.lock().await;
         let result = self.cut_pending(&mut pending).await;
@@ -303,7 +340,9 @@ impl<H: Head> SignalStore<H> {
         self.account(&self.view().active);
         self.counters.cuts.fetch_add(1, Ordering::Relaxed);
         self.drop_snapshots_through(seq_max)?;
-        self.wal.drop_through(seq_max)
+        let dropped = self.wal.drop_through(seq_max);
+        self.kick_upload.notify_one();
+        dropped
     }
 
     async fn finish_tenant(&self, cut: &mut Cut<H>, tenant: &Tenant) -> Result<()> {
@@ -311,7 +350,7 @@ impl<H: Head> SignalStore<H> {
             Some((owner, staged)) if owner == *tenant => staged,
             _ => self.stage(cut, tenant).await?,
         };
-        match self.publish(&staged).await {
+        match self.publish(&self.context.local, &staged).await {
             Ok(blocks) => {
                 cut.done.insert(tenant.clone(), blocks);
                 Ok(())
@@ -355,8 +394,11 @@ impl<H: Head> SignalStore<H> {
     }
 
     /// Puts blocks into their place: all files, then the manifests in order.
-    pub(crate) async fn publish(&self, staged: &[Staged]) -> Result<Vec<Arc<Block>>> {
-        let store = &self.context.blocks;
+    pub(crate) async fn publish(
+        &self,
+        store: &Arc<BlockStore>,
+        staged: &[Staged],
+    ) -> Result<Vec<Arc<Block>>> {
         for Staged { writer, manifest } in staged {
             store.put_files(writer, manifest).await?;
         }
@@ -426,9 +468,20 @@ impl<H: Head> SignalStore<H> {
             .collect()
     }
 
+    /// The blocks on local disk that wait for the bucket, oldest first; those that are damaged wait for ever.
+    pub(crate) fn waiting(&self) -> Vec<Arc<Block>> {
+        if self.context.bucket.is_none() {
+            return Vec::new();
+        }
+        let view = self.view();
+        let waiting = view.blocks.iter().filter(|b| !b.store().is_remote());
+        waiting.map(Arc::clone).collect()
+    }
+
     /// Figures over all tenants.
     pub(crate) fn stats(&self) -> SignalStats {
         let view = self.view();
+        let waiting = self.waiting();
         let (wal_bytes, wal_segments) = self.wal.size();
         let count = |n: &AtomicU64| n.load(Ordering::Relaxed);
         let mut head = view.active.stats(None);
@@ -439,6 +492,8 @@ impl<H: Head> SignalStore<H> {
             blocks: view.blocks.len() as u64,
             block_bytes: view.blocks.iter().map(|b| b.bytes()).sum(),
             block_rows: view.blocks.iter().map(|b| b.manifest().rows).sum(),
+            waiting_blocks: waiting.len() as u64,
+            waiting_bytes: waiting.iter().map(|b| b.bytes()).sum(),
             wal_bytes,
             wal_segments,
             wal_corrupt_records: count(&self.counters.corrupt_records),

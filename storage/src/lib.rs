@@ -14,6 +14,7 @@
 #[doc(hidden)]
 pub mod bench;
 mod block;
+mod bucket;
 mod budget;
 mod clock;
 #[doc(hidden)]
@@ -41,14 +42,16 @@ mod signal;
 mod storage;
 mod tail;
 mod traces;
+mod upload;
 mod wal;
 
-pub use block::{Block, Manifest, ManifestFile};
+pub use block::{Block, Manifest, ManifestFile, PieceSums};
+pub use bucket::BucketStatus;
 pub use error::{Error, Result};
 pub use options::Options;
 pub use progress::ReplayProgress;
 pub use signal::SignalKind;
 pub use storage::{
-    Dependency, HeadStats, LogPages, LogStats, Operation, RecordDecoder, RecordSink, SeriesSet,
-    SignalStats, Storage, TailEntries,
+    DamageStats, Dependency, HeadStats, LogPages, LogStats, Operation, RecordDecoder, RecordSink,
+    SeriesSet, SignalStats, Storage, TailEntries,
 };

@@ -1,4 +1,4 @@
-//! Background work of a signal: one task cuts, another compacts and drops what is too old. Both end when told to.
+//! Background work of a signal: one task cuts, one uploads, one compacts and drops what is too old. They end when told to.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::compact::Extent;
+use crate::error::Error;
 use crate::generation::SignalStore;
 use crate::retention::Brake;
 use crate::signal::Head;
@@ -15,6 +16,12 @@ const CUT_CHECK: Duration = Duration::from_secs(1);
 
 /// How often compaction and retention are thought about.
 const COMPACT_CHECK: Duration = Duration::from_secs(60);
+
+/// How often it is looked whether something waits for the bucket.
+const UPLOAD_CHECK: Duration = Duration::from_secs(1);
+
+/// Longest pause between two attempts to reach the bucket.
+const MAX_UPLOAD_PAUSE: Duration = Duration::from_secs(10);
 
 /// Longest pause after cuts that failed.
 const MAX_PAUSE: Duration = Duration::from_secs(60);
@@ -56,6 +63,47 @@ pub(crate) async fn run_cutter<H: Head>(
                 );
             }
         }
+    }
+}
+
+/// Uploads what waits for the bucket, and tries to reach it again when it is away.
+pub(crate) async fn run_uploader<H: Head>(
+    store: Arc<SignalStore<H>>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let mut pause = UPLOAD_CHECK;
+    loop {
+        let kicked = pause == UPLOAD_CHECK;
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = store.kick_upload.notified(), if kicked => {}
+            _ = stop.wait_for(|s| *s) => return,
+        }
+        if !store.wants_bucket() {
+            pause = UPLOAD_CHECK;
+            continue;
+        }
+        let synced = tokio::select! {
+            synced = store.sync_bucket() => synced,
+            _ = stop.wait_for(|s| *s) => return,
+        };
+        match synced {
+            Ok(()) => pause = UPLOAD_CHECK,
+            Err(e) => {
+                pause = (pause * 2).min(MAX_UPLOAD_PAUSE);
+                let signal = H::SIGNAL.as_str();
+                match e {
+                    // Told where they were found, once.
+                    Error::Unavailable { .. } | Error::Corrupt { .. } | Error::NotOurs(_) => {
+                        tracing::debug!(signal, error = %e, "an upload failed");
+                    }
+                    e => {
+                        tracing::error!(signal, error = %e, "an upload failed; the block waits on local disk")
+                    }
+                }
+            }
+        }
+        store.reap().await;
     }
 }
 

@@ -13,6 +13,10 @@ pub struct Options {
     pub path: PathBuf,
     /// URL of the object store for blocks; `None` keeps them below `path`.
     pub bucket: Option<String>,
+    /// Name of the storage folder whose place this one takes as the bucket's owner, if it still is that one's.
+    pub bucket_take_over: Option<String>,
+    /// Most bytes of local disk that keep what lies in the bucket.
+    pub cache_bytes: u64,
     /// How long samples are kept; `None` for ever.
     pub metrics_retention: Option<Duration>,
     /// How long log entries are kept; `None` for ever.
@@ -42,6 +46,8 @@ impl Options {
         Self {
             path: path.into(),
             bucket: None,
+            bucket_take_over: None,
+            cache_bytes: 5 << 30,
             metrics_retention: Some(30 * DAY),
             logs_retention: Some(31 * DAY),
             traces_retention: Some(7 * DAY),

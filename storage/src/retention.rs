@@ -114,28 +114,33 @@ impl<H: Head> SignalStore<H> {
 
     fn expired_blocks(&self, retention: Duration, brake: &mut Brake) -> Vec<Arc<Block>> {
         let view = self.view();
-        let manifests: Vec<_> = view.blocks.iter().map(|b| b.manifest()).collect();
+        // Where a manifest cannot be read its block's age is not known.
+        let blocks: Vec<_> = view.blocks.iter().filter(|b| !is_unreadable(b)).collect();
+        let manifests: Vec<_> = blocks.iter().map(|b| b.manifest()).collect();
         let now_ms = self.context.clock.now_ms();
         let old = expired(&manifests, H::SIGNAL, now_ms, retention);
         if old.is_empty() || !brake.admits(old.len(), manifests.len(), now_ms) {
             return Vec::new();
         }
-        old.iter()
-            .filter_map(|&i| view.blocks.get(i))
-            .map(Arc::clone)
-            .collect()
+        let old = old.iter().filter_map(|&i| blocks.get(i));
+        old.map(|b| Arc::clone(b)).collect()
     }
 
     /// Before which time a tenant's items need not be kept, in the signal's unit.
     pub(crate) fn retention_cutoff(&self, tenant: &str) -> Option<i64> {
         let retention = self.context.retention(H::SIGNAL)?;
         let view = self.view();
-        let manifests = view.blocks.iter().map(|b| b.manifest());
+        let blocks = view.blocks.iter().filter(|b| !is_unreadable(b));
+        let manifests = blocks.map(|b| b.manifest());
         let now_ms = self.context.clock.now_ms();
         cutoffs(manifests, H::SIGNAL, now_ms, retention)
             .get(tenant)
             .copied()
     }
+}
+
+fn is_unreadable(block: &Block) -> bool {
+    block.manifest().is_stand_in()
 }
 
 #[cfg(test)]

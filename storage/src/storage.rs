@@ -1,13 +1,15 @@
 //! [`Storage`]: the door. What each call promises stands here; how it is kept, in the modules.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::stream::{BoxStream, StreamExt};
 use parking_lot::Mutex;
 use tokio::sync::{broadcast, watch};
 use tokio::task::JoinHandle;
 
-use crate::block::{BlockStore, Manifest};
+use crate::block::{BlockStore, Cache, Damage, Manifest};
+use crate::bucket::{Bucket, BucketStatus};
 use crate::budget::Budget;
 use crate::clock::{Clock, SystemClock};
 use crate::compact::Extent;
@@ -16,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::folder::Folder;
 use crate::generation::SignalStore;
 use crate::logs::{self, LogsHead};
-use crate::maintenance::{run_compactor, run_cutter};
+use crate::maintenance::{run_compactor, run_cutter, run_uploader};
 use crate::metrics::{self, MetricsHead};
 use crate::model::{
     ExemplarSeries, Labels, LogBatch, LogReport, Matcher, Metadata, MetricBatch, MetricReport,
@@ -154,6 +156,10 @@ pub struct SignalStats {
     pub block_bytes: u64,
     /// Their rows.
     pub block_rows: u64,
+    /// Blocks on local disk that wait for the bucket.
+    pub waiting_blocks: u64,
+    /// Their bytes.
+    pub waiting_bytes: u64,
     /// Bytes of the write-ahead log on disk.
     pub wal_bytes: u64,
     /// Segments of the write-ahead log.
@@ -178,6 +184,18 @@ pub struct SignalStats {
     pub refused: u64,
 }
 
+/// Which files are not what was written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DamageStats {
+    /// The damaged files that were met since start, sorted, a hundred at most: a path below the storage folder, or a URL.
+    pub files: Vec<String>,
+    /// How often one of them was met.
+    pub found: u64,
+}
+
+/// How long a stop waits for blocks to go up. What is not in the bucket by then goes up after the next start.
+const LAST_UPLOAD: Duration = Duration::from_secs(10);
+
 /// How many batches of entries a live reader may lag behind.
 const TAIL_CAPACITY: usize = 1024;
 
@@ -196,12 +214,12 @@ pub struct Storage {
 }
 
 impl Storage {
-    /// Opens or creates the folder, replays the write-ahead log and starts the background work (sync, cut,
-    /// compaction, retention).
+    /// Opens or creates the folder, replays the write-ahead log and starts the background work (sync, cut, upload,
+    /// compaction, retention). A bucket that this folder has used before need not be reached.
     ///
     /// # Errors
-    /// `NotOurs` when another process holds the folder or a newer version wrote it; `BadInput` when the bucket's URL is
-    /// none; `Io`, `ObjectStore`.
+    /// `NotOurs` when another process holds the folder, another folder owns the bucket's prefix, or a newer version wrote
+    /// either; `BadInput` when the bucket's URL is none; `Unavailable`, `Io`, `ObjectStore`.
     pub async fn open(options: Options, decoder: Arc<dyn RecordDecoder>) -> Result<Arc<Self>> {
         Self::open_at(options, decoder, Arc::new(SystemClock)).await
     }
@@ -213,9 +231,11 @@ impl Storage {
     ) -> Result<Arc<Self>> {
         let folder = Folder::open(&options.path)?;
         let budget = Budget::new(options.memory_limit_bytes);
-        let blocks = BlockStore::open(&options, &budget)?;
-        blocks.claim(&folder.owner).await?;
-        let context = Context::new(options, clock, budget, blocks, folder.tmp());
+        let cache = Arc::new(Cache::new(options.memory_limit_bytes / 8, &budget));
+        let damage = Arc::new(Damage::default());
+        let local = BlockStore::open_local(&options, Arc::clone(&cache), Arc::clone(&damage))?;
+        let bucket = Bucket::open(&options, &folder.owner, cache, damage).await?;
+        let context = Context::new(options, clock, budget, local, bucket, folder.tmp());
         context.refresh_free_bytes();
         let context = Arc::new(context);
         let (metrics, logs, traces) = tokio::try_join!(
@@ -223,6 +243,11 @@ impl Storage {
             SignalStore::open(Arc::clone(&context), replay::logs(Arc::clone(&decoder))),
             SignalStore::open(Arc::clone(&context), replay::traces(decoder)),
         )?;
+        if let Some(bucket) = &context.bucket
+            && bucket.outage().is_none()
+        {
+            bucket.set_known()?;
+        }
         let stop = watch::Sender::new(false);
         let mut tasks = Vec::new();
         start(&metrics, &stop, &mut tasks);
@@ -252,6 +277,22 @@ impl Storage {
         record: Record<'_>,
     ) -> Result<MetricReport> {
         let apply = |head: &MetricsHead| metrics::append(head, tenant, batch);
+        let applied = self.metrics.append(tenant, record, apply).await?;
+        Ok(applied.report)
+    }
+
+    /// As [`Self::append_metrics`], but a sample that is older than its series' newest is refused whatever
+    /// [`Options::out_of_order_window`] says.
+    ///
+    /// # Errors
+    /// As [`Self::append_metrics`].
+    pub async fn append_metrics_in_order(
+        &self,
+        tenant: &Tenant,
+        batch: &MetricBatch<'_>,
+        record: Record<'_>,
+    ) -> Result<MetricReport> {
+        let apply = |head: &MetricsHead| metrics::append_in_order(head, tenant, batch);
         let applied = self.metrics.append(tenant, record, apply).await?;
         Ok(applied.report)
     }
@@ -465,13 +506,31 @@ impl Storage {
         traces::dependencies(self.traces.view(), budget, tenant, range).await
     }
 
-    /// Cuts all heads into blocks; returns when the blocks are visible and their log segments gone.
+    /// Cuts all heads into blocks; returns when the blocks are visible, their log segments gone, and, with a bucket, all
+    /// blocks uploaded.
     ///
     /// # Errors
-    /// What disk and bucket say; the head then stays.
+    /// What the disk says: the head then stays; what the bucket says: the blocks then stay on local disk until it is back.
     pub async fn flush(&self) -> Result<()> {
         self.reading()?;
-        self.cut_all().await
+        self.cut_all().await?;
+        self.upload_all().await
+    }
+
+    async fn upload_all(&self) -> Result<()> {
+        let (metrics, logs, traces) = tokio::join!(
+            self.metrics.sync_bucket(),
+            self.logs.sync_bucket(),
+            self.traces.sync_bucket()
+        );
+        self.reap().await;
+        metrics.and(logs).and(traces)
+    }
+
+    async fn reap(&self) {
+        self.metrics.reap().await;
+        self.logs.reap().await;
+        self.traces.reap().await;
     }
 
     async fn cut_all(&self) -> Result<()> {
@@ -493,10 +552,11 @@ impl Storage {
         metrics.and(logs).and(traces)
     }
 
-    /// Stops background work, cuts the heads into blocks and closes the log. Later calls answer `Closed`.
+    /// Stops background work, cuts the heads into blocks, uploads what the bucket takes within some seconds, and closes the
+    /// log. Later calls answer `Closed`.
     ///
     /// # Errors
-    /// What disk and bucket say; what is not in a block is in the log.
+    /// What the disk says; what is not in a block is in the log.
     pub async fn close(&self) -> Result<()> {
         if self.context.set_closed() {
             return Ok(());
@@ -509,9 +569,23 @@ impl Storage {
             }
         }
         let cut = self.cut_all().await;
-        self.metrics.reap().await;
-        self.logs.reap().await;
-        self.traces.reap().await;
+        if self
+            .context
+            .bucket
+            .as_ref()
+            .is_some_and(|b| b.outage().is_none())
+        {
+            match tokio::time::timeout(LAST_UPLOAD, self.upload_all()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(e)) => {
+                    tracing::warn!(error = %e, "blocks stay on local disk until the next start")
+                }
+                Err(_) => tracing::warn!(
+                    "the bucket is slow: blocks stay on local disk until the next start"
+                ),
+            }
+        }
+        self.reap().await;
         let logs = [&self.metrics.wal, &self.logs.wal, &self.traces.wal].map(Arc::clone);
         let synced = crate::generation::blocking(move || {
             // Each is closed, whatever became of the one before.
@@ -526,6 +600,31 @@ impl Storage {
     #[must_use]
     pub fn is_ready(&self) -> bool {
         !self.context.is_closed()
+    }
+
+    /// How the bucket fares, where there is one.
+    #[must_use]
+    pub fn bucket_status(&self) -> Option<BucketStatus> {
+        let mut status = self.context.bucket.as_ref()?.status();
+        for waiting in [
+            self.metrics.waiting(),
+            self.logs.waiting(),
+            self.traces.waiting(),
+        ] {
+            status.waiting_blocks += waiting.len() as u64;
+            status.waiting_bytes += waiting.iter().map(|b| b.bytes()).sum::<u64>();
+        }
+        Some(status)
+    }
+
+    /// Files that were found damaged.
+    #[must_use]
+    pub fn damage(&self) -> DamageStats {
+        let damage = self.context.damage();
+        DamageStats {
+            files: damage.files(),
+            found: damage.found(),
+        }
     }
 
     /// Figures of a signal over all tenants.
@@ -595,4 +694,10 @@ fn start<H: Head>(
         Arc::clone(store),
         stop.subscribe(),
     )));
+    if store.context.bucket.is_some() {
+        tasks.push(tokio::spawn(run_uploader(
+            Arc::clone(store),
+            stop.subscribe(),
+        )));
+    }
 }

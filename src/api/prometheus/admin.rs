@@ -41,12 +41,12 @@ fn lifecycle_disabled() -> Response {
     (StatusCode::FORBIDDEN, "Lifecycle API is not enabled.").into_response()
 }
 
-/// `POST /-/flush`: cuts the heads into blocks; answers when they are visible.
+/// `POST /-/flush`: cuts the heads into blocks; answers when they are visible, and in the bucket where there is one.
 pub(super) async fn flush(State(app): State<AppState>) -> Result<Response, ApiError> {
     if !app.config.enable_admin_api {
         return Ok(admin_disabled());
     }
-    app.storage.flush().await?;
+    app.storage.flush().await.map_err(ApiError::changing)?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
@@ -55,7 +55,7 @@ pub(super) async fn compact(State(app): State<AppState>) -> Result<Response, Api
     if !app.config.enable_admin_api {
         return Ok(admin_disabled());
     }
-    app.storage.compact().await?;
+    app.storage.compact().await.map_err(ApiError::changing)?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 

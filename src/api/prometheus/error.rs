@@ -37,6 +37,22 @@ impl ApiError {
         Self::BadData(format!("invalid parameter \"{name}\": {reason}"))
     }
 
+    /// A failure to read what a query selects, in upstream's words.
+    pub(super) fn expanding_series(error: storage::Error) -> Self {
+        match Self::from(error) {
+            Self::Execution(text) => Self::Execution(format!("expanding series: {text}")),
+            other => other,
+        }
+    }
+
+    /// A failure to change what is stored.
+    pub(super) fn changing(error: storage::Error) -> Self {
+        match &error {
+            storage::Error::Unavailable { .. } => Self::Overloaded(error.to_string()),
+            _ => Self::Internal(error.to_string()),
+        }
+    }
+
     fn parts(&self) -> (StatusCode, &'static str, &str) {
         match self {
             Self::BadData(text) => (StatusCode::BAD_REQUEST, "bad_data", text),
@@ -80,6 +96,12 @@ impl From<storage::Error> for ApiError {
         match error {
             storage::Error::BadInput(_) => Self::BadData(text),
             storage::Error::MemoryLimit { .. } | storage::Error::Closed => Self::Overloaded(text),
+            // What lies there cannot be read: upstream fails the query, and says so as of any other failure of one.
+            storage::Error::Corrupt { .. }
+            | storage::Error::Parquet(_)
+            | storage::Error::ObjectStore(_)
+            | storage::Error::Unavailable { .. }
+            | storage::Error::Io { .. } => Self::Execution(text),
             _ => Self::Internal(text),
         }
     }

@@ -94,8 +94,9 @@ pub(super) async fn evaluate(
 /// Hands the plan what it selects, batch by batch.
 async fn feed(app: &App, tenant: &Tenant, plan: &mut Plan) -> Result<(), ApiError> {
     for planned in plan.selects().to_vec() {
-        let mut set = app.storage.select_series(tenant, &planned.select).await?;
-        while let Some(batch) = set.next_batch().await? {
+        let selected = app.storage.select_series(tenant, &planned.select).await;
+        let mut set = selected.map_err(ApiError::expanding_series)?;
+        while let Some(batch) = set.next_batch().await.map_err(ApiError::expanding_series)? {
             tokio::task::block_in_place(|| plan.push(planned.id, batch))?;
         }
     }

@@ -1,81 +1,72 @@
 //! Where blocks lie: an object store below a prefix, local disk or bucket, and the cache in front of it.
 
+mod health;
+mod listing;
+mod local;
 mod pages;
 mod remote;
+mod retry;
+mod upload;
 
-use std::collections::BTreeMap;
-use std::fs::File;
 use std::ops::Range;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
-use futures::{StreamExt, TryStreamExt};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as ObjectPath;
-use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, WriteMultipart};
-use tokio::io::AsyncReadExt;
+use object_store::{
+    Error as StoreError, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload,
+    UpdateVersion,
+};
 use ulid::Ulid;
 
+use super::BlockWriter;
 use super::cache::Cache;
-use super::manifest::Manifest;
-use super::{BlockWriter, READER_VERSION};
-use crate::budget::Budget;
+use super::damage::Damage;
+use super::disk_cache::DiskCache;
+use super::manifest::{MANIFEST, MANIFEST_COPY, Manifest, ManifestFile};
 use crate::error::{Error, Result};
 use crate::options::Options;
-use crate::signal::SignalKind;
 
-const MANIFEST: &str = "manifest.json";
-const OWNER: &str = "owner.json";
+pub(crate) use health::{Health, Operation, Outage};
+pub(crate) use listing::Listing;
+pub(crate) use local::{sync_dir, write_durably};
+pub(crate) use retry::Patience;
 
-/// Files up to this size go up in one request, larger ones in parts of it.
-const PART_BYTES: usize = 8 << 20;
-
-/// Pause before the second attempt; it doubles. Tests do not wait.
-const FIRST_PAUSE_MS: u64 = if cfg!(test) { 0 } else { 100 };
-
-/// Manifests fetched at once when the store is opened.
-const OPEN_FETCHES: usize = 16;
-
-/// How often a read or write is tried beyond the retries of the object store's own client.
-const ATTEMPTS: u32 = 3;
-
-/// The object store of all blocks.
+/// The object store of blocks at one place.
 #[derive(Debug)]
 pub(crate) struct BlockStore {
     store: Arc<dyn ObjectStore>,
     /// Set when `store` is local disk: files are then moved into place and not copied.
     local: Option<Arc<LocalFileSystem>>,
+    /// For messages: the bucket's URL.
+    name: String,
     prefix: ObjectPath,
-    cache: Cache,
+    cache: Arc<Cache>,
+    /// Only in front of a bucket.
+    disk: Option<Arc<DiskCache>>,
+    health: Health,
+    damage: Arc<Damage>,
 }
 
-/// What lies in the store of one signal.
-#[derive(Debug, Default)]
-pub(crate) struct Listing {
-    /// Manifests in no order, replaced blocks included.
-    pub(crate) manifests: Vec<Manifest>,
-    /// Folders without a manifest, with the time of their newest file in milliseconds.
-    pub(crate) orphans: Vec<(ObjectPath, i64)>,
+/// A small object, and what to say when it is to be replaced as it was found.
+#[derive(Debug)]
+pub(crate) struct Small {
+    pub(crate) bytes: Bytes,
+    version: UpdateVersion,
 }
 
 impl BlockStore {
-    /// Opens the store that the options name.
+    /// Opens the blocks of the storage folder.
     ///
     /// # Errors
-    /// `BadInput` when the URL is none that is known; `Io`, `ObjectStore`.
-    pub(crate) fn open(options: &Options, budget: &Arc<Budget>) -> Result<Arc<Self>> {
-        let cache = Cache::new(options.memory_limit_bytes / 8, budget);
-        if let Some(url) = &options.bucket {
-            let (store, prefix) = remote::open(url)?;
-            return Ok(Arc::new(Self {
-                store,
-                local: None,
-                prefix,
-                cache,
-            }));
-        }
+    /// `ObjectStore` when the folder is not there.
+    pub(crate) fn open_local(
+        options: &Options,
+        cache: Arc<Cache>,
+        damage: Arc<Damage>,
+    ) -> Result<Arc<Self>> {
         let local = LocalFileSystem::new_with_prefix(&options.path)?
             .with_fsync(true)
             .with_automatic_cleanup(true);
@@ -84,28 +75,96 @@ impl BlockStore {
         Ok(Arc::new(Self {
             store,
             local: Some(local),
+            name: options.path.display().to_string(),
             prefix: ObjectPath::default(),
             cache,
+            disk: None,
+            health: Health::default(),
+            damage,
         }))
     }
 
-    /// A store over any object store, taken for a remote one.
-    #[cfg(test)]
-    pub(crate) fn over(store: Arc<dyn ObjectStore>, budget: &Arc<Budget>) -> Arc<Self> {
+    /// Opens a bucket; nothing is asked of it yet.
+    ///
+    /// # Errors
+    /// `BadInput` when the URL is none that is known, or the environment lacks something.
+    pub(crate) fn open_bucket(
+        url: &str,
+        cache: Arc<Cache>,
+        disk: DiskCache,
+        damage: Arc<Damage>,
+    ) -> Result<Arc<Self>> {
+        let (store, prefix) = remote::open(url)?;
+        let disk = Some(Arc::new(disk));
+        Ok(Self::remote(store, url, prefix, cache, disk, damage))
+    }
+
+    fn remote(
+        store: Arc<dyn ObjectStore>,
+        name: &str,
+        prefix: ObjectPath,
+        cache: Arc<Cache>,
+        disk: Option<Arc<DiskCache>>,
+        damage: Arc<Damage>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             store,
             local: None,
-            prefix: ObjectPath::default(),
-            cache: Cache::new(budget.limit() / 8, budget),
+            name: name.to_owned(),
+            prefix,
+            cache,
+            disk,
+            health: Health::default(),
+            damage,
         })
+    }
+
+    /// Local blocks with a cache of their own.
+    #[cfg(test)]
+    pub(crate) fn open(
+        options: &Options,
+        budget: &Arc<crate::budget::Budget>,
+    ) -> Result<Arc<Self>> {
+        let cache = Arc::new(Cache::new(options.memory_limit_bytes / 8, budget));
+        Self::open_local(options, cache, Arc::default())
+    }
+
+    /// A bucket over any object store.
+    #[cfg(test)]
+    pub(crate) fn over(store: Arc<dyn ObjectStore>, cache: Arc<Cache>) -> Arc<Self> {
+        Self::remote(
+            store,
+            "memory://test",
+            ObjectPath::default(),
+            cache,
+            None,
+            Arc::default(),
+        )
     }
 
     pub(crate) const fn is_remote(&self) -> bool {
         self.local.is_none()
     }
 
-    pub(super) const fn cache(&self) -> &Cache {
+    /// The bucket's URL, or the storage folder.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) const fn cache(&self) -> &Arc<Cache> {
         &self.cache
+    }
+
+    pub(crate) const fn disk(&self) -> Option<&Arc<DiskCache>> {
+        self.disk.as_ref()
+    }
+
+    pub(crate) const fn health(&self) -> &Health {
+        &self.health
+    }
+
+    pub(crate) const fn damage(&self) -> &Arc<Damage> {
+        &self.damage
     }
 
     /// The folder of a block.
@@ -114,306 +173,250 @@ impl BlockStore {
     }
 
     fn signal_folder(&self, signal: &str) -> ObjectPath {
-        self.prefix.clone().join("blocks").join(signal)
+        self.object("blocks").join(signal)
     }
 
-    /// Puts a bucket's owner record, or compares it: blocks of two storage folders must not mix.
-    ///
-    /// # Errors
-    /// `NotOurs` when another folder owns the prefix.
-    pub(crate) async fn claim(&self, owner: &str) -> Result<()> {
-        if !self.is_remote() {
-            return Ok(());
-        }
-        let path = self.prefix.clone().join(OWNER);
-        let record = serde_json::json!({ "owner": owner, "format_version": super::FORMAT_VERSION });
-        match self.put_new(&path, record.to_string().into_bytes()).await {
-            Ok(()) => return Ok(()),
-            Err(object_store::Error::AlreadyExists { .. }) => {}
-            Err(e) => return Err(e.into()),
-        }
-        let found = self.store.get(&path).await?.bytes().await?;
-        let found: serde_json::Value = serde_json::from_slice(&found).unwrap_or_default();
-        if found.get("owner").and_then(serde_json::Value::as_str) == Some(owner) {
-            return Ok(());
-        }
-        Err(Error::NotOurs(format!(
-            "the bucket prefix {:?} belongs to another storage folder ({path} says owner {}, this folder is {owner}): \
-             use another prefix in --storage.bucket, or, if that folder is gone for good, delete {path}",
-            self.prefix.as_ref(),
-            found.get("owner").unwrap_or(&serde_json::Value::Null),
-        )))
+    /// The path of an object that belongs to no block.
+    pub(crate) fn object(&self, name: &str) -> ObjectPath {
+        self.prefix.clone().join(name)
     }
 
-    /// Everything that lies there of a signal.
-    ///
-    /// # Errors
-    /// `ObjectStore`; `NotOurs` when a newer version wrote a block.
-    pub(crate) async fn list(&self, signal: SignalKind) -> Result<Listing> {
-        let root = self.signal_folder(signal.as_str());
-        let mut folders: BTreeMap<ObjectPath, (bool, i64)> = BTreeMap::new();
-        let mut objects = self.store.list(Some(&root));
-        while let Some(object) = objects.try_next().await? {
-            let mut parts: Vec<_> = object.location.parts().collect();
-            let name = parts.pop();
-            let folder: ObjectPath = parts.into_iter().collect();
-            let entry = folders.entry(folder).or_insert((false, i64::MIN));
-            entry.0 |= name.is_some_and(|n| n.as_ref() == MANIFEST);
-            entry.1 = entry.1.max(object.last_modified.timestamp_millis());
-        }
-        let mut listing = Listing::default();
-        let mut visible = Vec::new();
-        for (folder, (has_manifest, newest_ms)) in folders {
-            if has_manifest {
-                visible.push(folder);
-            } else {
-                listing.orphans.push((folder, newest_ms));
+    /// Where a file lies on local disk.
+    pub(crate) fn local_path(&self, path: &ObjectPath) -> Option<PathBuf> {
+        self.local.as_ref()?.path_to_filesystem(path).ok()
+    }
+
+    /// What a file is called in messages.
+    pub(crate) fn label(&self, path: &ObjectPath) -> String {
+        match &self.local {
+            Some(_) => path.to_string(),
+            None => {
+                let below = path.as_ref().strip_prefix(self.prefix.as_ref());
+                let below = below.unwrap_or(path.as_ref()).trim_start_matches('/');
+                format!("{}/{below}", self.name.trim_end_matches('/'))
             }
         }
-        let fetched: Vec<Result<Option<Manifest>>> = futures::stream::iter(visible)
-            .map(|folder| self.fetch_manifest(folder))
-            .buffer_unordered(OPEN_FETCHES)
-            .collect()
-            .await;
-        for manifest in fetched {
-            listing.manifests.extend(manifest?);
-        }
-        Ok(listing)
     }
 
-    async fn fetch_manifest(&self, folder: ObjectPath) -> Result<Option<Manifest>> {
-        let path = folder.join(MANIFEST);
-        let bytes = self.store.get(&path).await?.bytes().await?;
-        let manifest: Manifest = match serde_json::from_slice(&bytes) {
-            Ok(manifest) => manifest,
-            Err(e) => {
-                tracing::error!(file = %path, error = %e, "a block's manifest cannot be read; the block is left out");
-                return Ok(None);
-            }
+    pub(super) fn corrupt(&self, path: &ObjectPath, offset: u64, reason: &str) -> Error {
+        Error::Corrupt {
+            file: self.label(path),
+            offset,
+            reason: reason.to_owned(),
+        }
+    }
+
+    /// A whole object, `None` when it is not there.
+    ///
+    /// # Errors
+    /// `Unavailable`, `ObjectStore`.
+    pub(crate) async fn get_small(
+        &self,
+        path: &ObjectPath,
+        patience: Patience,
+    ) -> Result<Option<Small>> {
+        let get = || async move {
+            let found = self.store.get(path).await?;
+            let version = UpdateVersion {
+                e_tag: found.meta.e_tag.clone(),
+                version: found.meta.version.clone(),
+            };
+            let bytes = found.bytes().await?;
+            Ok(Small { bytes, version })
         };
-        if manifest.min_reader_version > READER_VERSION {
-            return Err(Error::NotOurs(format!(
-                "{path} was written by a newer version (it asks for reader version {}, this program knows {READER_VERSION}): \
-                 start the newer program again",
-                manifest.min_reader_version,
-            )));
+        match self.ask(Operation::Get, path, patience, get).await {
+            Err(Error::ObjectStore(StoreError::NotFound { .. })) => Ok(None),
+            result => result.map(Some),
         }
-        Ok(Some(manifest))
+    }
+
+    /// Puts an object in place of what is there.
+    ///
+    /// # Errors
+    /// `Unavailable`, `ObjectStore`.
+    pub(crate) async fn put_small(&self, path: &ObjectPath, content: Bytes) -> Result<()> {
+        let put = || self.store.put(path, PutPayload::from(content.clone()));
+        self.ask(Operation::Put, path, Patience::Upload, put)
+            .await?;
+        Ok(())
+    }
+
+    /// Puts an object in place of exactly this one; answers whether it was still that one. A store that cannot tell
+    /// replaces it.
+    ///
+    /// # Errors
+    /// `Unavailable`, `ObjectStore`.
+    pub(crate) async fn replace_small(
+        &self,
+        path: &ObjectPath,
+        found: &Small,
+        content: Bytes,
+    ) -> Result<bool> {
+        let put = || {
+            let options = PutOptions::from(PutMode::Update(found.version.clone()));
+            let payload = PutPayload::from(content.clone());
+            self.store.put_opts(path, payload, options)
+        };
+        match self.ask(Operation::Put, path, Patience::Upload, put).await {
+            Ok(_) => Ok(true),
+            Err(Error::ObjectStore(StoreError::Precondition { .. })) => Ok(false),
+            Err(Error::ObjectStore(
+                StoreError::NotImplemented { .. } | StoreError::NotSupported { .. },
+            )) => self.put_small(path, content).await.map(|()| true),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Puts an object that does not exist yet; answers whether it did not. After a lost answer it may be our own that is
+    /// there: compare. A store that knows no conditional put is asked first.
+    ///
+    /// # Errors
+    /// `Unavailable`, `ObjectStore`.
+    pub(crate) async fn put_new(&self, path: &ObjectPath, content: &Bytes) -> Result<bool> {
+        let put = || {
+            let payload = PutPayload::from(content.clone());
+            let options = PutOptions::from(PutMode::Create);
+            self.store.put_opts(path, payload, options)
+        };
+        let result = self.ask(Operation::Put, path, Patience::Upload, put).await;
+        match result {
+            Ok(_) => return Ok(true),
+            Err(Error::ObjectStore(StoreError::AlreadyExists { .. })) => return Ok(false),
+            Err(Error::ObjectStore(StoreError::NotImplemented { .. })) => {}
+            Err(e) => return Err(e),
+        }
+        if self.size_of(path).await?.is_some() {
+            return Ok(false);
+        }
+        self.put_small(path, content.clone()).await.map(|()| true)
+    }
+
+    /// Size of an object in bytes, `None` when it is not there.
+    async fn size_of(&self, path: &ObjectPath) -> Result<Option<u64>> {
+        let head = || self.store.head(path);
+        match self.ask(Operation::Get, path, Patience::Upload, head).await {
+            Ok(meta) => Ok(Some(meta.size)),
+            Err(Error::ObjectStore(StoreError::NotFound { .. })) => Ok(None),
+            Err(e) => Err(e),
+        }
     }
 
     /// Brings the files of a finished block to their place. The block is not visible yet.
     ///
     /// # Errors
-    /// `Io`, `ObjectStore`.
+    /// `Io`, `Unavailable`, `ObjectStore`.
     pub(crate) async fn put_files(&self, writer: &BlockWriter, manifest: &Manifest) -> Result<()> {
         let folder = self.folder(&manifest.signal, &manifest.tenant, &manifest.ulid);
         for file in &manifest.files {
             let from = writer.path_of(&file.name);
             let to = folder.clone().join(file.name.as_str());
-            match &self.local {
-                Some(local) => {
-                    let to = local.path_to_filesystem(&to)?;
-                    tokio::task::spawn_blocking(move || move_durably(&from, &to))
-                        .await
-                        .map_err(|e| Error::io(&self.label())(e.into()))??;
+            match self.local_path(&to) {
+                Some(to) => {
+                    let moved =
+                        tokio::task::spawn_blocking(move || local::move_durably(&from, &to));
+                    moved.await.map_err(|e| Error::io(&self.name)(e.into()))??;
                 }
-                None => self.put_file(&from, &to, file.bytes).await?,
+                None => self.upload(&from, &to, file).await?,
             }
         }
-        Ok(())
-    }
-
-    async fn put_file(&self, from: &Path, to: &ObjectPath, bytes: u64) -> Result<()> {
-        for attempt in 1.. {
-            match self.try_put_file(from, to, bytes).await {
-                Err(Error::ObjectStore(e)) if attempt < ATTEMPTS => {
-                    tracing::warn!(file = %to, error = %e, attempt, "an upload failed; trying again");
-                    tokio::time::sleep(pause(attempt)).await;
-                }
-                result => return result,
-            }
-        }
-        Ok(())
-    }
-
-    async fn try_put_file(&self, from: &Path, to: &ObjectPath, bytes: u64) -> Result<()> {
-        let mut file = tokio::fs::File::open(from).await.map_err(Error::io(from))?;
-        if bytes <= PART_BYTES as u64 {
-            let mut content = Vec::with_capacity(bytes as usize);
-            file.read_to_end(&mut content)
-                .await
-                .map_err(Error::io(from))?;
-            self.store.put(to, content.into()).await?;
-            return Ok(());
-        }
-        let mut upload =
-            WriteMultipart::new_with_chunk_size(self.store.put_multipart(to).await?, PART_BYTES);
-        let mut buffer = vec![0; PART_BYTES];
-        loop {
-            let n = file.read(&mut buffer).await.map_err(Error::io(from))?;
-            if n == 0 {
-                break;
-            }
-            upload.wait_for_capacity(2).await?;
-            upload.write(buffer.get(..n).unwrap_or_default());
-        }
-        upload.finish().await?;
         Ok(())
     }
 
     /// Makes a block visible. Its files must be in place. Doing it twice is fine.
     ///
     /// # Errors
-    /// `ObjectStore`.
+    /// `Unavailable`, `ObjectStore`; `Corrupt` when another block of this name is there.
     pub(crate) async fn put_manifest(&self, manifest: &Manifest) -> Result<()> {
         let folder = self.folder(&manifest.signal, &manifest.tenant, &manifest.ulid);
-        let path = folder.join(MANIFEST);
-        let mut text = serde_json::to_vec_pretty(manifest).map_err(|e| Error::Corrupt {
-            file: path.to_string(),
-            offset: 0,
-            reason: e.to_string(),
-        })?;
-        text.push(b'\n');
-        for attempt in 1.. {
-            match self.put_new(&path, text.clone()).await {
-                // An answer may be lost after the object was written: names are random, so it is ours.
-                Ok(()) | Err(object_store::Error::AlreadyExists { .. }) => break,
-                Err(e) if attempt < ATTEMPTS => {
-                    tracing::warn!(file = %path, error = %e, attempt, "an upload failed; trying again");
-                    tokio::time::sleep(pause(attempt)).await;
-                }
-                Err(e) => return Err(e.into()),
-            }
+        let path = folder.clone().join(MANIFEST);
+        let content = Bytes::from(manifest.encode());
+        self.put_small(&folder.join(MANIFEST_COPY), content.clone())
+            .await?;
+        if self.put_new(&path, &content).await? {
+            return Ok(());
         }
-        Ok(())
-    }
-
-    /// Puts an object that does not exist yet. A store that knows no conditional put is asked first.
-    async fn put_new(&self, path: &ObjectPath, content: Vec<u8>) -> object_store::Result<()> {
-        let payload = PutPayload::from(content);
-        let options = PutOptions::from(PutMode::Create);
-        match self.store.put_opts(path, payload.clone(), options).await {
-            Err(object_store::Error::NotImplemented { .. }) => {}
-            result => return result.map(drop),
-        }
-        match self.store.head(path).await {
-            Err(object_store::Error::NotFound { .. }) => {
-                self.store.put(path, payload).await.map(drop)
-            }
-            Ok(_) => Err(object_store::Error::AlreadyExists {
-                path: path.to_string(),
-                source: "it is there".into(),
-            }),
-            Err(e) => Err(e),
+        // Names are random, so it is ours, from a try whose answer was lost. One look is cheap.
+        match self.read_manifest(&path).await? {
+            Some(found) if found == *manifest => Ok(()),
+            Some(_) => Err(self.corrupt(&path, 0, "another block of this name is there")),
+            None => Err(self.unavailable("it says that a manifest is there and is not".to_owned())),
         }
     }
 
     /// Takes a block's manifest away; it is then no block any more.
     ///
     /// # Errors
-    /// `ObjectStore`. That it is gone already is no error.
+    /// `Unavailable`, `ObjectStore`, `Io`. That it is gone already is no error.
     pub(crate) async fn delete_manifest(&self, folder: &ObjectPath) -> Result<()> {
-        self.delete(&folder.clone().join(MANIFEST)).await
+        self.delete(&folder.clone().join(MANIFEST)).await?;
+        // After a power loss it must not be back: what replaces the block may be on its way out by then.
+        match self.local_path(folder) {
+            Some(dir) if dir.is_dir() => sync_dir(&dir),
+            _ => Ok(()),
+        }
     }
 
     /// Removes whatever lies in a folder.
     ///
     /// # Errors
-    /// `ObjectStore`.
-    pub(crate) async fn delete_folder(&self, folder: &ObjectPath, id: Option<Ulid>) -> Result<()> {
-        if let Some(id) = id {
-            self.cache.forget(id);
-        }
-        let objects: Vec<_> = self.store.list(Some(folder)).try_collect().await?;
-        for object in objects {
+    /// `Unavailable`, `ObjectStore`.
+    pub(crate) async fn delete_folder(&self, folder: &ObjectPath) -> Result<()> {
+        for object in self.objects(folder, Patience::Query).await? {
             self.delete(&object.location).await?;
         }
+        self.damage.forget(&self.label(folder));
         Ok(())
     }
 
-    async fn delete(&self, path: &ObjectPath) -> Result<()> {
-        match self.store.delete(path).await {
-            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-            Err(e) => Err(e.into()),
+    /// Lets go of what is kept of a block, in memory and on disk.
+    pub(crate) async fn forget(&self, id: Ulid) {
+        self.cache.forget(id);
+        if let Some(disk) = self.disk.as_ref().map(Arc::clone) {
+            // It fails only where the process ends.
+            let _ = tokio::task::spawn_blocking(move || disk.forget(id)).await;
         }
     }
 
-    /// Ranges of a file of `size` bytes. Local files are read as they are (the system keeps their pages),
-    /// remote ones by whole pages, which are kept.
+    /// Keeps files of a block that were on local disk until now; what is not taken stays there.
+    pub(crate) async fn adopt(&self, id: Ulid, files: Vec<(u16, ManifestFile, PathBuf)>) {
+        if let Some(disk) = self.disk.as_ref().map(Arc::clone) {
+            let adopt = move || {
+                for (number, file, path) in &files {
+                    disk.adopt(id, *number, path, file);
+                }
+            };
+            // It fails only where the process ends.
+            let _ = tokio::task::spawn_blocking(adopt).await;
+        }
+    }
+
+    async fn delete(&self, path: &ObjectPath) -> Result<()> {
+        let delete = || self.store.delete(path);
+        match self
+            .ask(Operation::Delete, path, Patience::Query, delete)
+            .await
+        {
+            Err(Error::ObjectStore(StoreError::NotFound { .. })) => Ok(()),
+            result => result,
+        }
+    }
+
+    /// Ranges of a file. Local files are read as they are (the system keeps their pages), remote ones by whole pages,
+    /// which are kept. What was summed when it was written is compared with its sums.
+    ///
+    /// # Errors
+    /// `Corrupt` when bytes are not what was written, or missing; `Unavailable`, `ObjectStore`.
     pub(super) async fn read_ranges(
         &self,
-        file: (Ulid, u16),
+        key: (Ulid, u16),
         path: &ObjectPath,
-        size: u64,
+        file: &ManifestFile,
         ranges: Vec<Range<u64>>,
     ) -> Result<Vec<Bytes>> {
         if self.is_remote() {
-            return pages::read(self, file, path, size, ranges).await;
+            pages::read(self, key, path, file, ranges).await
+        } else {
+            local::read(self, path, file, ranges).await
         }
-        self.fetch_ranges(path, &ranges).await
     }
-
-    async fn fetch_ranges(&self, path: &ObjectPath, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
-        if ranges.iter().all(Range::is_empty) {
-            return Ok(vec![Bytes::new(); ranges.len()]);
-        }
-        for attempt in 1.. {
-            match self.store.get_ranges(path, ranges).await {
-                Err(e @ object_store::Error::NotFound { .. }) => return Err(e.into()),
-                Err(e) if self.is_remote() && attempt < ATTEMPTS => {
-                    tracing::warn!(file = %path, error = %e, attempt, "a read failed; trying again");
-                    tokio::time::sleep(pause(attempt)).await;
-                }
-                result => return Ok(result?),
-            }
-        }
-        Ok(Vec::new())
-    }
-
-    fn label(&self) -> String {
-        self.store.to_string()
-    }
-}
-
-fn pause(attempt: u32) -> Duration {
-    Duration::from_millis(FIRST_PAUSE_MS << (attempt - 1).min(6))
-}
-
-/// Moves a file so that a power loss leaves it whole at one of the two places.
-fn move_durably(from: &Path, to: &Path) -> Result<()> {
-    let file = match File::open(from) {
-        // An earlier attempt has moved it.
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound && to.exists() => return Ok(()),
-        result => result.map_err(Error::io(from))?,
-    };
-    file.sync_all().map_err(Error::io(from))?;
-    let dir = to.parent().unwrap_or(to);
-    create_dirs_durably(dir)?;
-    std::fs::rename(from, to).map_err(Error::io(to))?;
-    sync_dir(dir)
-}
-
-fn create_dirs_durably(dir: &Path) -> Result<()> {
-    if dir.is_dir() {
-        return Ok(());
-    }
-    let Some(parent) = dir.parent() else {
-        return Ok(());
-    };
-    create_dirs_durably(parent)?;
-    match std::fs::create_dir(dir) {
-        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
-        result => result.map_err(Error::io(dir))?,
-    }
-    sync_dir(parent)
-}
-
-/// Makes the names in a folder durable.
-///
-/// # Errors
-/// `Io`.
-pub(crate) fn sync_dir(dir: &Path) -> Result<()> {
-    File::open(dir)
-        .and_then(|d| d.sync_all())
-        .map_err(Error::io(dir))
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use ulid::Ulid;
 
+use super::checksum::Summer;
 use super::manifest::ManifestFile;
 use crate::error::{Error, Result};
 use crate::signal::BlockFiles;
@@ -23,8 +24,7 @@ pub(crate) struct BlockWriter {
 /// What became of one file; filled in when its writer is dropped.
 #[derive(Debug)]
 struct Outcome {
-    bytes: u64,
-    crc32c: u32,
+    sums: Summer,
     closed: bool,
     failed: Option<std::io::Error>,
 }
@@ -69,10 +69,12 @@ impl BlockWriter {
                 let open = std::io::Error::other("the file was not closed");
                 return Err(Error::io(self.dir.join(name))(open));
             }
+            let (bytes, crc32c, crc32c_128k) = std::mem::take(&mut outcome.sums).finish();
             files.push(ManifestFile {
                 name: name.clone(),
-                bytes: outcome.bytes,
-                crc32c: outcome.crc32c,
+                bytes,
+                crc32c,
+                crc32c_128k,
             });
         }
         Ok(files)
@@ -84,16 +86,14 @@ impl BlockFiles for BlockWriter {
         let path = self.dir.join(name);
         let file = File::create_new(&path).map_err(Error::io(&path))?;
         let outcome = Arc::new(Mutex::new(Outcome {
-            bytes: 0,
-            crc32c: 0,
+            sums: Summer::default(),
             closed: false,
             failed: None,
         }));
         self.files.push((name.to_owned(), Arc::clone(&outcome)));
         Ok(Box::new(SummedFile {
             file: BufWriter::with_capacity(128 * 1024, file),
-            bytes: 0,
-            crc32c: 0,
+            sums: Summer::default(),
             outcome,
         }))
     }
@@ -108,17 +108,14 @@ impl Drop for BlockWriter {
 
 struct SummedFile {
     file: BufWriter<File>,
-    bytes: u64,
-    crc32c: u32,
+    sums: Summer,
     outcome: Arc<Mutex<Outcome>>,
 }
 
 impl Write for SummedFile {
     fn write(&mut self, buf: &[u8]) -> std::io::Result<usize> {
         let n = self.file.write(buf)?;
-        let written = buf.get(..n).unwrap_or_default();
-        self.crc32c = crc32c::crc32c_append(self.crc32c, written);
-        self.bytes += n as u64;
+        self.sums.update(buf.get(..n).unwrap_or_default());
         Ok(n)
     }
 
@@ -131,8 +128,7 @@ impl Drop for SummedFile {
     fn drop(&mut self) {
         let result = self.file.flush();
         let mut outcome = self.outcome.lock();
-        outcome.bytes = self.bytes;
-        outcome.crc32c = self.crc32c;
+        outcome.sums = std::mem::take(&mut self.sums);
         outcome.closed = true;
         outcome.failed = result.err();
     }

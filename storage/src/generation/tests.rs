@@ -6,18 +6,22 @@ mod tiny;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use futures::TryStreamExt;
 use object_store::memory::InMemory;
+use object_store::{ObjectStore, ObjectStoreExt};
 use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
-use crate::block::BlockStore;
+use crate::block::{BlockStore, Cache};
+use crate::bucket::{Bucket, Mirror};
 use crate::budget::Budget;
 use crate::clock::TestClock;
 use crate::compact::Extent;
 use crate::options::Options;
 use crate::recover::Apply;
 use crate::retention::Brake;
+use crate::signal::SignalKind;
 use faulty::Faulty;
 use tiny::{Item, TinyHead};
 
@@ -34,7 +38,14 @@ struct Rig {
 
 impl Rig {
     fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        // Memory where there is a folder of it: these tests sync a lot, and none of them pulls the plug.
+        let memory = Path::new("/dev/shm");
+        let dir = if memory.is_dir() {
+            tempfile::tempdir_in(memory)
+        } else {
+            tempfile::tempdir()
+        };
+        let dir = dir.unwrap();
         let options = Options {
             min_free_bytes: 0,
             metrics_retention: None,
@@ -50,21 +61,31 @@ impl Rig {
     }
 
     async fn open(&self) -> Store {
-        let budget = Budget::new(self.options.memory_limit_bytes);
-        let blocks = BlockStore::open(&self.options, &budget).unwrap();
-        self.open_over(blocks, budget).await
+        self.open_with(None).await
     }
 
+    /// With a bucket that is this folder's.
     async fn open_bucket(&self, bucket: Faulty) -> Store {
-        let budget = Budget::new(self.options.memory_limit_bytes);
-        let blocks = BlockStore::over(Arc::new(bucket), &budget);
-        self.open_over(blocks, budget).await
+        self.open_with(Some(bucket)).await
     }
 
-    async fn open_over(&self, blocks: Arc<BlockStore>, budget: Arc<Budget>) -> Store {
+    async fn open_with(&self, bucket: Option<Faulty>) -> Store {
+        let budget = Budget::new(self.options.memory_limit_bytes);
+        let local = BlockStore::open(&self.options, &budget).unwrap();
+        let bucket = bucket.map(|bucket| {
+            let cache = Arc::new(Cache::new(self.options.memory_limit_bytes / 8, &budget));
+            let store = BlockStore::over(Arc::new(bucket), cache);
+            let mirror = Mirror::new(self.dir.path().join("bucket"));
+            mirror.set_url("memory://test").unwrap();
+            Arc::new(Bucket::new(store, mirror, "us").unwrap())
+        });
+        if let Some(bucket) = &bucket {
+            // Where it is away, this notes so.
+            let _ = bucket.check().await;
+        }
         let clock: Arc<TestClock> = Arc::clone(&self.clock);
         let tmp = self.dir.path().join("tmp");
-        let context = Context::new(self.options.clone(), clock, budget, blocks, tmp);
+        let context = Context::new(self.options.clone(), clock, budget, local, bucket, tmp);
         let apply: Apply<TinyHead> = Arc::new(|head, record| {
             if record.record.kind == 99 {
                 return Err("no such kind".to_owned());
@@ -274,7 +295,13 @@ async fn a_query_keeps_what_it_began_with() {
     store.cut().await.unwrap();
     store.compact(Extent::All).await.unwrap();
     assert_eq!(store.view().blocks.len(), 1);
-    let manifests = || files_below(&rig.dir.path().join("blocks"), "json").len();
+    let manifests = || {
+        let files = files_below(&rig.dir.path().join("blocks"), "json");
+        files
+            .iter()
+            .filter(|p| p.ends_with("manifest.json"))
+            .count()
+    };
     assert_eq!(manifests(), 1, "manifests go at once");
     let folders = || {
         files_below(&rig.dir.path().join("blocks"), "")
@@ -328,6 +355,229 @@ async fn old_blocks_are_dropped_and_merges_leave_old_items_out() {
     assert_eq!(items(&store, "a").await.len(), 3);
 }
 
+/// Where the blocks of a view lie: (on local disk, in the bucket).
+fn places(store: &Store) -> (usize, usize) {
+    let view = store.view();
+    let in_bucket = view.blocks.iter().filter(|b| b.store().is_remote()).count();
+    (view.blocks.len() - in_bucket, in_bucket)
+}
+
+#[tokio::test]
+async fn blocks_go_up_and_leave_local_disk() {
+    let rig = Rig::new();
+    let memory = Arc::new(InMemory::new());
+    let store = rig.open_bucket(Faulty::new(&memory, i64::MAX, false)).await;
+    append(&store, "a", &[(1, 1), (DAY, 2)]).await.unwrap();
+    store.cut().await.unwrap();
+    assert_eq!(places(&store), (2, 0));
+    let before = store.view();
+    store.sync_bucket().await.unwrap();
+    assert_eq!(places(&store), (0, 2));
+    store.reap().await;
+    let local = || files_below(&rig.dir.path().join("blocks"), "");
+    assert_eq!(
+        tiny::items(&before, &tenant("a")).await.len(),
+        2,
+        "a query that began before the move reads on: {:?}",
+        local()
+    );
+    drop(before);
+    store.reap().await;
+    assert_eq!(local(), Vec::<PathBuf>::new());
+    assert_eq!(items(&store, "a").await, [(1, 1), (DAY, 2)]);
+    assert!(!store.wants_bucket());
+    drop(store);
+    let store = rig.open_bucket(Faulty::new(&memory, i64::MAX, false)).await;
+    assert_eq!(places(&store), (0, 2));
+    assert_eq!(items(&store, "a").await, [(1, 1), (DAY, 2)]);
+}
+
+#[tokio::test]
+async fn without_its_bucket_a_store_takes_and_serves_what_is_local() {
+    let rig = Rig::new();
+    let memory = Arc::new(InMemory::new());
+    let up = || Faulty::new(&memory, i64::MAX, false);
+    let store = rig.open_bucket(up()).await;
+    append(&store, "a", &[(1, 1)]).await.unwrap();
+    store.cut().await.unwrap();
+    store.sync_bucket().await.unwrap();
+    store.reap().await;
+    drop(store);
+
+    // Started without it, cut without it, started without it again.
+    let store = rig.open_bucket(up().unreachable()).await;
+    assert_eq!(places(&store), (0, 1), "it is known what is there");
+    append(&store, "a", &[(DAY, 2)]).await.unwrap();
+    append(&store, "b", &[(DAY, 3)]).await.unwrap();
+    store.cut().await.unwrap();
+    let refusal = store.sync_bucket().await.unwrap_err();
+    assert!(matches!(refusal, Error::Unavailable { .. }), "{refusal}");
+    let refusal = store.compact(Extent::All).await;
+    assert!(
+        refusal.is_ok(),
+        "nothing to merge, nothing to ask: {refusal:?}"
+    );
+    drop(store);
+    let bucket = up().unreachable();
+    let mend = bucket.reach();
+    let store = rig.open_bucket(bucket).await;
+    assert_eq!(places(&store), (2, 1));
+    assert_eq!(items(&store, "b").await, [(DAY, 3)]);
+    let all = tiny::try_items(&store.view(), &tenant("a")).await;
+    assert!(
+        matches!(all, Err(Error::Unavailable { .. })),
+        "less is no answer: {all:?}"
+    );
+    assert_eq!(store.stats().waiting_blocks, 2);
+    assert!(store.wants_bucket());
+
+    mend.store(true, Ordering::SeqCst);
+    store.sync_bucket().await.unwrap();
+    assert_eq!(places(&store), (0, 3));
+    assert_eq!(items(&store, "a").await, [(1, 1), (DAY, 2)]);
+    assert_eq!(items(&store, "b").await, [(DAY, 3)]);
+    assert_eq!(rig.wal_files(), 0);
+}
+
+#[tokio::test]
+async fn old_blocks_leave_the_bucket_and_nothing_of_them_stays() {
+    let mut rig = Rig::new();
+    rig.options.metrics_retention = Some(Duration::from_secs(10 * 24 * 3600));
+    let memory = Arc::new(InMemory::new());
+    let store = rig.open_bucket(Faulty::new(&memory, i64::MAX, false)).await;
+    let days = [80, 90, 95, 100];
+    let batch: Vec<Item> = days.iter().map(|d| (d * DAY, *d as u64)).collect();
+    append(&store, "a", &batch).await.unwrap();
+    store.cut().await.unwrap();
+    store.sync_bucket().await.unwrap();
+    let before = store.view();
+    let names = async || -> Vec<String> {
+        let listed: Vec<_> = memory.list(None).try_collect().await.unwrap();
+        let names = listed
+            .iter()
+            .map(|o| o.location.filename().unwrap_or_default().to_owned());
+        names.collect()
+    };
+    let count = async |name: &str| names().await.iter().filter(|n| *n == name).count();
+    assert_eq!(count("manifest.json").await, 4);
+    rig.clock.set(101 * DAY);
+    store.drop_expired(&mut Brake::default()).await;
+    assert_eq!(items(&store, "a").await, batch[1..]);
+    assert_eq!(count("manifest.json").await, 3, "at once");
+    assert_eq!(count("items").await, 4, "files wait for the query");
+    assert_eq!(tiny::items(&before, &tenant("a")).await, batch);
+    drop(before);
+    store.reap().await;
+    assert_eq!(count("items").await, 3);
+    let mirrored = Mirror::new(rig.dir.path().join("bucket"));
+    let mirrored = mirrored.read(SignalKind::Metrics).unwrap();
+    assert_eq!(mirrored.manifests.len(), 3);
+}
+
+#[tokio::test]
+async fn a_damaged_block_fails_its_queries_and_is_left_out_of_merges() {
+    let rig = Rig::new();
+    let store = rig.open().await;
+    for n in 0..3 {
+        append(&store, "a", &[(1, n), (DAY, n)]).await.unwrap();
+        store.cut().await.unwrap();
+    }
+    let view = store.view();
+    let mut first_day = view.blocks.iter().filter(|b| b.manifest().min_time == 1);
+    let (.., path) = first_day.nth(1).unwrap().local_files().remove(0);
+    drop(view);
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[3] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+
+    let refusal = tiny::try_items(&store.view(), &tenant("a")).await;
+    assert!(matches!(refusal, Err(Error::Corrupt { .. })), "{refusal:?}");
+    store.compact(Extent::All).await.unwrap();
+    let levels = |store: &Store| -> Vec<(i64, u32)> {
+        let view = store.view();
+        let levels = view.blocks.iter().map(|b| b.manifest());
+        levels.map(|m| (m.min_time, m.level)).collect()
+    };
+    let mut found = levels(&store);
+    found.sort_unstable();
+    assert_eq!(found, [(1, 1), (1, 1), (1, 1), (DAY, 2)]);
+    assert_eq!(store.context.damage().files().len(), 1);
+    drop(store);
+
+    // A start knows nothing of it, until somebody reads; then the others go on.
+    let store = rig.open().await;
+    let refusal = store.compact(Extent::All).await.unwrap_err();
+    assert!(matches!(refusal, Error::Corrupt { .. }), "{refusal}");
+    store.compact(Extent::All).await.unwrap();
+    for n in 3..5 {
+        append(&store, "a", &[(1, n)]).await.unwrap();
+        store.cut().await.unwrap();
+    }
+    store.compact(Extent::All).await.unwrap();
+    let mut found = levels(&store);
+    found.sort_unstable();
+    assert_eq!(found, [(1, 1), (1, 1), (1, 2), (DAY, 2)]);
+}
+
+#[tokio::test]
+async fn a_block_of_the_first_version_is_read() {
+    let rig = Rig::new();
+    let store = rig.open().await;
+    append(&store, "a", &[(1, 1), (2, 2)]).await.unwrap();
+    store.cut().await.unwrap();
+    drop(store);
+    let blocks = rig.dir.path().join("blocks");
+    for path in files_below(&blocks, "json") {
+        if path.ends_with("manifest.copy.json") {
+            std::fs::remove_file(path).unwrap();
+            continue;
+        }
+        let text = std::fs::read(&path).unwrap();
+        let mut manifest: serde_json::Value = serde_json::from_slice(&text).unwrap();
+        manifest["format_version"] = 1.into();
+        manifest
+            .as_object_mut()
+            .unwrap()
+            .remove("checksum")
+            .unwrap();
+        let file = manifest["files"][0].as_object_mut().unwrap();
+        file.remove("crc32c_128k").unwrap();
+        std::fs::write(&path, manifest.to_string()).unwrap();
+    }
+    let memory = Arc::new(InMemory::new());
+    let store = rig.open_bucket(Faulty::new(&memory, i64::MAX, false)).await;
+    assert_eq!(items(&store, "a").await, [(1, 1), (2, 2)]);
+    store.sync_bucket().await.unwrap();
+    assert_eq!(places(&store), (0, 1));
+    assert_eq!(items(&store, "a").await, [(1, 1), (2, 2)]);
+}
+
+#[tokio::test]
+async fn another_owner_stops_uploads_and_removals() {
+    let rig = Rig::new();
+    let memory = Arc::new(InMemory::new());
+    let up = || Faulty::new(&memory, i64::MAX, false);
+    let store = rig.open_bucket(up()).await;
+    for n in 0..2 {
+        append(&store, "a", &[(1, n)]).await.unwrap();
+        store.cut().await.unwrap();
+    }
+    store.sync_bucket().await.unwrap();
+    let thief = serde_json::json!({"owner": "them"}).to_string();
+    let owner = "owner.json".into();
+    memory.put(&owner, thief.into()).await.unwrap();
+    append(&store, "a", &[(1, 2)]).await.unwrap();
+    store.cut().await.unwrap();
+    let refusal = store.sync_bucket().await.unwrap_err();
+    assert!(matches!(refusal, Error::NotOurs(_)), "{refusal}");
+    let refusal = store.compact(Extent::All).await.unwrap_err();
+    assert!(matches!(refusal, Error::NotOurs(_)), "{refusal}");
+    assert_eq!(places(&store), (1, 2));
+    assert_eq!(items(&store, "a").await.len(), 3, "reading goes on");
+    let status = store.context.bucket.as_ref().unwrap().status();
+    assert!(status.refused.is_some() && status.outage.is_none());
+}
+
 /// The same story with a bucket that fails after any number of changes: going on and starting anew both find
 /// every item once.
 #[tokio::test]
@@ -346,6 +596,7 @@ async fn a_bucket_that_fails_at_any_moment_loses_and_doubles_nothing() {
             ];
             append(&store, "a", batches[0]).await.unwrap();
             store.cut().await.unwrap();
+            store.sync_bucket().await.unwrap();
             append(&store, "a", batches[1]).await.unwrap();
             append(&store, "b", batches[1]).await.unwrap();
             store.cut().await.unwrap();
@@ -362,7 +613,11 @@ async fn a_bucket_that_fails_at_any_moment_loses_and_doubles_nothing() {
             };
 
             left.store(changes, Ordering::SeqCst);
-            let done = store.cut().await.is_ok() && store.compact(Extent::All).await.is_ok();
+            store.cut().await.unwrap();
+            let done =
+                store.sync_bucket().await.is_ok() && store.compact(Extent::All).await.is_ok();
+            // Reads fail at once while the bucket is taken for unreachable; a probe ends that.
+            let _ = store.context.bucket.as_ref().unwrap().check().await;
             check(&store, "after the failure").await;
             let unfinished = left.load(Ordering::SeqCst) < 0;
 
@@ -370,8 +625,10 @@ async fn a_bucket_that_fails_at_any_moment_loses_and_doubles_nothing() {
             let revived = rig.open_bucket(Faulty::new(&memory, i64::MAX, false)).await;
             check(&revived, "after a crash").await;
             revived.cut().await.unwrap();
+            revived.sync_bucket().await.unwrap();
+            check(&revived, "after a crash, a cut and uploads").await;
             revived.compact(Extent::All).await.unwrap();
-            check(&revived, "after a crash, a cut and a compaction").await;
+            check(&revived, "after a crash and a compaction").await;
             drop(revived);
             let again = rig.open_bucket(Faulty::new(&memory, i64::MAX, false)).await;
             check(&again, "after the second start").await;
@@ -383,30 +640,46 @@ async fn a_bucket_that_fails_at_any_moment_loses_and_doubles_nothing() {
     }
 }
 
+/// As before, but the process itself goes on once the bucket is back, and is then started anew.
 #[tokio::test]
-async fn a_failed_cut_goes_on_where_it_was() {
-    for changes in 0..8 {
-        let rig = Rig::new();
-        let memory = Arc::new(InMemory::new());
-        let bucket = Faulty::new(&memory, changes, false);
-        let left = bucket.left();
-        let store = rig.open_bucket(bucket).await;
-        append(&store, "a", &[(1, 1), (DAY, 2)]).await.unwrap();
-        append(&store, "b", &[(1, 3), (DAY, 4)]).await.unwrap();
-        let refusal = store.cut().await;
-        assert_eq!(refusal.is_err(), store.has_frozen());
-        append(&store, "a", &[(1, 5)]).await.unwrap();
-        assert_eq!(store.stats().cut_failures, u64::from(refusal.is_err()));
-        left.store(i64::MAX, Ordering::SeqCst);
-        store.cut().await.unwrap();
-        assert_eq!(items(&store, "a").await, [(1, 1), (1, 5), (DAY, 2)]);
-        assert_eq!(store.view().blocks.len(), 5, "{changes} changes");
-        assert_eq!(rig.wal_files(), 0);
-        drop(store);
-        let store = rig.open_bucket(Faulty::new(&memory, i64::MAX, false)).await;
-        assert_eq!(items(&store, "a").await, [(1, 1), (1, 5), (DAY, 2)]);
-        assert_eq!(items(&store, "b").await, [(1, 3), (DAY, 4)]);
-        assert_eq!(store.view().blocks.len(), 5, "{changes} changes");
+async fn whatever_a_bucket_interrupted_is_brought_to_its_end() {
+    for loses_answer in [false, true] {
+        for changes in 0.. {
+            let when = format!("{changes} changes, loses_answer {loses_answer}");
+            let rig = Rig::new();
+            let memory = Arc::new(InMemory::new());
+            let bucket = Faulty::new(&memory, i64::MAX, loses_answer);
+            let left = bucket.left();
+            let store = rig.open_bucket(bucket).await;
+            for n in 0..3 {
+                append(&store, "a", &[(1, n), (DAY, n + 10)]).await.unwrap();
+                store.cut().await.unwrap();
+            }
+            let expected = items(&store, "a").await;
+            left.store(changes, Ordering::SeqCst);
+            let done =
+                store.sync_bucket().await.is_ok() && store.compact(Extent::All).await.is_ok();
+            let unfinished = left.swap(i64::MAX, Ordering::SeqCst) < 0;
+            store.sync_bucket().await.unwrap();
+            store.compact(Extent::All).await.unwrap();
+            store.reap().await;
+            assert_eq!(places(&store), (0, 2), "{when}");
+            assert_eq!(items(&store, "a").await, expected, "{when}");
+            assert!(
+                files_below(&rig.dir.path().join("blocks"), "").is_empty(),
+                "{when}"
+            );
+            drop(store);
+            let store = rig.open_bucket(Faulty::new(&memory, i64::MAX, false)).await;
+            assert_eq!(places(&store), (0, 2), "{when}");
+            assert_eq!(items(&store, "a").await, expected, "{when}");
+            let listed: Vec<_> = memory.list(None).try_collect().await.unwrap();
+            // Two blocks of a file, a manifest and its copy; the owner and what the head remembers of nothing.
+            assert_eq!(listed.len(), 7, "{when}: {listed:?}");
+            if done && !unfinished {
+                break;
+            }
+        }
     }
 }
 
@@ -440,21 +713,22 @@ async fn a_snapshot_takes_the_place_of_the_log_before_it() {
 #[tokio::test]
 async fn a_snapshot_beside_a_frozen_generation_lets_nothing_of_that_go() {
     let rig = Rig::new();
-    let memory = Arc::new(InMemory::new());
-    let faulty = Faulty::new(&memory, i64::MAX, false);
-    let left = faulty.left();
-    let store = rig.open_bucket(faulty).await;
+    let store = rig.open().await;
     append(&store, "a", &[(1, 2)]).await.unwrap();
     store.snapshot().await.unwrap();
     append(&store, "a", &[(2, 4)]).await.unwrap();
-    left.store(0, Ordering::SeqCst);
+    // No block can be written where a file stands in the way.
+    let tmp = rig.dir.path().join("tmp");
+    let _ = std::fs::remove_dir_all(&tmp);
+    std::fs::write(&tmp, "").unwrap();
     store.cut().await.unwrap_err();
     append(&store, "a", &[(3, 6)]).await.unwrap();
     store.snapshot().await.unwrap();
     append(&store, "a", &[(4, 8)]).await.unwrap();
     assert_eq!(snapshots(&rig).len(), 2);
     drop(store);
-    let store = rig.open_bucket(Faulty::new(&memory, i64::MAX, false)).await;
+    std::fs::remove_file(&tmp).unwrap();
+    let store = rig.open().await;
     assert_eq!(items(&store, "a").await, [(1, 2), (2, 4), (3, 6), (4, 8)]);
     store.cut().await.unwrap();
     assert_eq!((snapshots(&rig).len(), rig.wal_files()), (0, 0));
@@ -497,6 +771,48 @@ async fn a_damaged_snapshot_costs_the_frame_that_is_damaged_and_is_counted() {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn a_folder_takes_over_the_blocks_of_one_that_was_lost() {
+    let lost = Rig::new();
+    let memory = Arc::new(InMemory::new());
+    let up = || Faulty::new(&memory, i64::MAX, false);
+    let store = lost.open_bucket(up()).await;
+    append(&store, "a", &[(1, 1), (DAY, 2)]).await.unwrap();
+    store.view().active.set_note("help text");
+    store.cut().await.unwrap();
+    store.sync_bucket().await.unwrap();
+    store.reap().await;
+    append(&store, "a", &[(1, 3), (DAY, 4)]).await.unwrap();
+    store.cut().await.unwrap();
+    // The disk goes when one block of a cut is in the bucket and the other is not.
+    let bucket = up();
+    bucket.left().store(3, Ordering::SeqCst);
+    drop(store);
+    let store = lost.open_bucket(bucket).await;
+    store.sync_bucket().await.unwrap_err();
+    assert_eq!(places(&store), (1, 3));
+    drop(lost);
+
+    let rig = Rig::new();
+    let store = rig.open_bucket(up()).await;
+    let kept = items(&store, "a").await;
+    // Which of the two blocks of the second cut went up is not said.
+    assert_eq!(kept.len(), 3);
+    assert!(
+        kept.contains(&(1, 1)) && kept.contains(&(DAY, 2)),
+        "{kept:?}"
+    );
+    assert_eq!(store.view().active.note().as_deref(), Some("help text"));
+    append(&store, "a", &[(1, 9)]).await.unwrap();
+    assert!(
+        store.wal.last_seq() > 2,
+        "numbers go on behind those of the blocks"
+    );
+    drop(store);
+    let store = rig.open_bucket(up()).await;
+    assert_eq!(items(&store, "a").await.len(), 4);
 }
 
 #[derive(Clone, Debug)]

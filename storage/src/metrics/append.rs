@@ -29,6 +29,16 @@ pub(crate) fn append(
     Writer::new(head, tenant, &part, batch, window_ms, &[]).run()
 }
 
+/// As [`append`], but refuses what is older than its series' newest in this generation.
+pub(crate) fn append_in_order(
+    head: &MetricsHead,
+    tenant: &Tenant,
+    batch: &MetricBatch<'_>,
+) -> Applied<MetricReport> {
+    let part = head.tenant_or_new(tenant);
+    Writer::new(head, tenant, &part, batch, Some(0), &[]).run()
+}
+
 /// Takes a replayed batch: everything but the refused items, without admission.
 pub(crate) fn replay(
     head: &MetricsHead,

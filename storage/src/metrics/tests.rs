@@ -349,6 +349,21 @@ fn the_window_decides_over_late_samples_across_cuts() {
 }
 
 #[test]
+fn what_must_be_in_order_is_refused_behind_the_newest_whatever_the_window() {
+    let world = World::new(None);
+    world.append(&batch(&[("0;a=1", 10, 1.0), ("0;a=2", 30, 1.0)]));
+    let ends = batch(&[("0;a=1", 20, STALE_NAN), ("0;a=2", 20, STALE_NAN)]);
+    let applied = append_in_order(&world.view.active, &world.tenant, &ends);
+    assert_eq!((applied.taken, applied.report.refused_count), (1, 1));
+    let refused = &applied.report.refused[0];
+    assert_eq!(
+        (refused.series, refused.reason),
+        (1, RefuseReason::OutOfOrder)
+    );
+    assert_eq!(world.append(&ends).taken, 2);
+}
+
+#[test]
 fn a_replay_takes_all_but_the_refused() {
     let world = World::new(Some(0));
     let tenant = &world.tenant;

@@ -10,7 +10,7 @@ use super::filter::{SpanFilter, service_of};
 use super::head::{CallRow, TracesHead};
 use crate::block::Block;
 use crate::budget::{Budget, Reservation};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::{AnyValue, Attribute, NsRange, Span, SpanKind, Tenant, Trace, TraceId};
 use crate::read::TraceSelect;
 use crate::signal::{TimeSpan, View};
@@ -237,6 +237,10 @@ pub(crate) async fn dependencies(
 }
 
 /// Whole traces by their (sorted) ids, with their first reception.
+///
+/// Every block is asked, as any may hold a part of a trace. One that cannot be read now is done without where it lies
+/// more than [`CALL_SLACK_NS`] from all spans that were found: damage to an old block, or a bucket that is away, must not
+/// hide the traces of today.
 async fn load(
     view: &Arc<View<TracesHead>>,
     budget: &mut Reservation,
@@ -244,16 +248,27 @@ async fn load(
     ids: &[TraceId],
 ) -> Result<HashMap<TraceId, (u64, Trace)>> {
     let mut parts: HashMap<TraceId, Vec<(u64, Span)>> = HashMap::new();
+    let mut unread: Vec<(TimeSpan, Error)> = Vec::new();
     for block in view.blocks_of(tenant, ALL_TIME) {
-        block::traces(&block, ids, |received, span| {
+        let read = block::traces(&block, ids, |received, span| {
             budget.grow("trace query", held_bytes(&span))?;
             parts
                 .entry(span.trace_id)
                 .or_default()
                 .push((received, span));
             Ok(())
-        })
-        .await?;
+        });
+        match read.await {
+            Err(e) if e.is_of_storage() => {
+                let m = block.manifest();
+                let span = TimeSpan {
+                    min: m.min_time.saturating_sub(CALL_SLACK_NS),
+                    max: m.max_time.saturating_add(CALL_SLACK_NS),
+                };
+                unread.push((span, e));
+            }
+            read => read?,
+        }
     }
     for generation in view.generations() {
         let Some(held) = generation.tenant(tenant) else {
@@ -267,6 +282,18 @@ async fn load(
                 budget.grow("trace query", bytes)?;
                 parts.entry(*id).or_default().append(&mut spans);
             }
+        }
+    }
+    for id in ids {
+        let found = parts.get(id).map_or(&[][..], Vec::as_slice);
+        let may_miss = |(span, _): &(TimeSpan, Error)| {
+            let time = |t: u64| i64::try_from(t).unwrap_or(i64::MAX);
+            let far = |s: &Span| time(s.end_ns) < span.min || span.max < time(s.start_ns);
+            // A trace that was not found may be there as a whole.
+            found.is_empty() || !found.iter().all(|(_, s)| far(s))
+        };
+        if let Some(at) = unread.iter().position(may_miss) {
+            return Err(unread.swap_remove(at).1);
         }
     }
     Ok(parts

@@ -48,22 +48,41 @@ fn connect(scheme: &str, bucket: &str) -> Option<object_store::Result<Arc<dyn Ob
             // An endpoint of one's own (MinIO, Ceph) is often plain HTTP.
             let builder = AmazonS3Builder::from_env()
                 .with_bucket_name(bucket)
-                .with_allow_http(true);
+                .with_allow_http(true)
+                .with_retry(brief_retries());
             shared(builder.build())
         }
         "gs" => shared(
             GoogleCloudStorageBuilder::from_env()
                 .with_bucket_name(bucket)
+                .with_retry(brief_retries())
                 .build(),
         ),
         "az" | "azure" => {
             let builder = MicrosoftAzureBuilder::from_env()
                 .with_container_name(bucket)
-                .with_allow_http(true);
+                .with_allow_http(true)
+                .with_retry(brief_retries());
             shared(builder.build())
         }
         _ => return None,
     })
+}
+
+/// The client's own retries, of single requests. What takes longer is [`super::retry`]'s, which knows who waits.
+#[cfg(feature = "bucket")]
+fn brief_retries() -> object_store::RetryConfig {
+    use std::time::Duration;
+
+    object_store::RetryConfig {
+        backoff: object_store::BackoffConfig {
+            init_backoff: Duration::from_millis(100),
+            max_backoff: Duration::from_secs(1),
+            base: 2.0,
+        },
+        max_retries: 2,
+        retry_timeout: Duration::from_secs(5),
+    }
 }
 
 #[cfg(not(feature = "bucket"))]

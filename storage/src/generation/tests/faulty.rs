@@ -1,7 +1,7 @@
 //! An object store in memory that stops working after a given number of changes.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use async_trait::async_trait;
 use futures::stream::{BoxStream, StreamExt};
@@ -19,6 +19,8 @@ pub(super) struct Faulty {
     left: Arc<AtomicI64>,
     /// Whether the change that fails first is done nevertheless and only its answer lost.
     loses_answer: bool,
+    /// Whether anything is answered at all.
+    reach: Arc<AtomicBool>,
 }
 
 impl Faulty {
@@ -27,7 +29,26 @@ impl Faulty {
             inner: Arc::clone(inner),
             left: Arc::new(AtomicI64::new(changes)),
             loses_answer,
+            reach: Arc::new(AtomicBool::new(true)),
         }
+    }
+
+    /// The same, out of reach.
+    pub(super) fn unreachable(self) -> Self {
+        self.reach.store(false, Ordering::SeqCst);
+        self
+    }
+
+    /// Whether it is in reach.
+    pub(super) fn reach(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.reach)
+    }
+
+    fn answers(&self) -> Result<()> {
+        if self.reach.load(Ordering::SeqCst) {
+            return Ok(());
+        }
+        Err(down())
     }
 
     /// The counter; setting it high mends the store.
@@ -57,6 +78,7 @@ impl ObjectStore for Faulty {
         payload: PutPayload,
         opts: PutOptions,
     ) -> Result<PutResult> {
+        self.answers()?;
         let left = self.left.fetch_sub(1, Ordering::SeqCst);
         if left > 0 {
             return self.inner.put_opts(location, payload, opts).await;
@@ -76,6 +98,7 @@ impl ObjectStore for Faulty {
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+        self.answers()?;
         self.inner.get_opts(location, options).await
     }
 
@@ -83,6 +106,9 @@ impl ObjectStore for Faulty {
         &self,
         locations: BoxStream<'static, Result<Path>>,
     ) -> BoxStream<'static, Result<Path>> {
+        if let Err(e) = self.answers() {
+            return futures::stream::once(async { Err(e) }).boxed();
+        }
         let inner = Arc::clone(&self.inner);
         let left = Arc::clone(&self.left);
         let loses_answer = self.loses_answer;
@@ -105,6 +131,9 @@ impl ObjectStore for Faulty {
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        if let Err(e) = self.answers() {
+            return futures::stream::once(async { Err(e) }).boxed();
+        }
         self.inner.list(prefix)
     }
 

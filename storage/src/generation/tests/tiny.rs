@@ -88,6 +88,10 @@ impl TinyHead {
 
 /// All items of a tenant in a view, sorted.
 pub(super) async fn items(view: &View<TinyHead>, tenant: &Tenant) -> Vec<Item> {
+    try_items(view, tenant).await.unwrap()
+}
+
+pub(super) async fn try_items(view: &View<TinyHead>, tenant: &Tenant) -> Result<Vec<Item>> {
     let mut all = Vec::new();
     for head in view.generations() {
         if let Some((_, list)) = head.items.lock().get(tenant) {
@@ -99,10 +103,10 @@ pub(super) async fn items(view: &View<TinyHead>, tenant: &Tenant) -> Vec<Item> {
         max: i64::MAX,
     };
     for block in view.blocks_of(tenant, ever) {
-        all.extend(block_items(&block).await.unwrap());
+        all.extend(block_items(&block).await?);
     }
     all.sort_unstable();
-    all
+    Ok(all)
 }
 
 async fn block_items(block: &Block) -> Result<Vec<Item>> {
