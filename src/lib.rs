@@ -11,6 +11,7 @@ pub mod app;
 pub mod body;
 pub mod config;
 pub mod ingest;
+pub mod query;
 pub mod scrape;
 pub mod server;
 mod starting;

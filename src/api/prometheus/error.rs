@@ -6,6 +6,7 @@ use http::{HeaderValue, StatusCode, header};
 use promql::EvalError;
 
 use crate::body::BodyError;
+use crate::query::QueryError;
 use crate::tenant::TenantError;
 
 /// What went wrong, by the `errorType` that clients see.
@@ -103,6 +104,16 @@ impl From<storage::Error> for ApiError {
             | storage::Error::Unavailable { .. }
             | storage::Error::Io { .. } => Self::Execution(text),
             _ => Self::Internal(text),
+        }
+    }
+}
+
+impl From<QueryError> for ApiError {
+    fn from(error: QueryError) -> Self {
+        match error {
+            QueryError::Queue => Self::Timeout(error.to_string()),
+            QueryError::Eval(error) => error.into(),
+            QueryError::Storage(error) => Self::expanding_series(error),
         }
     }
 }

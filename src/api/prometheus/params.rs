@@ -2,13 +2,13 @@
 
 use axum::extract::{FromRequest, Request};
 use http::{HeaderMap, Method, header};
-use promql::ParseOptions;
 use storage::model::{Matcher, MsRange, Tenant};
 
 use super::error::ApiError;
 use crate::app::AppState;
-use crate::config::Config;
 use crate::tenant;
+
+pub(super) use crate::query::parse_options;
 
 /// Times beyond this many milliseconds are cut to it: sums of a time, a range and an offset then stay within 64 bits.
 const MAX_TIME_MS: i64 = 100_000_000_000_000_000;
@@ -182,15 +182,6 @@ pub(super) fn parse_duration(text: &str) -> Result<i64, String> {
         .ok()
         .and_then(|d| i64::try_from(d.as_nanos()).ok())
         .ok_or_else(|| format!("cannot parse {quoted} to a valid duration"))
-}
-
-/// The parts of the language that are switched on.
-pub(super) fn parse_options(config: &Config) -> ParseOptions {
-    ParseOptions {
-        experimental_functions: config.feature("promql-experimental-functions"),
-        extended_range_selectors: config.feature("promql-extended-range-selectors"),
-        fill_modifiers: config.feature("promql-binop-fill-modifiers"),
-    }
 }
 
 /// Now, in milliseconds since the epoch.

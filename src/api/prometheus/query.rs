@@ -5,7 +5,7 @@ use axum::response::Response;
 use promql::{EvalOptions, Value};
 
 use super::error::ApiError;
-use super::evaluate::{self, Limits};
+use super::evaluate;
 use super::format::{Extras, query_result};
 use super::params::{Ask, now_ms};
 use crate::app::AppState;
@@ -13,7 +13,7 @@ use crate::app::AppState;
 pub(super) async fn handle(State(app): State<AppState>, ask: Ask) -> Result<Response, ApiError> {
     let limit = ask.params.limit()?;
     let time_ms = ask.params.time_or("time", now_ms())?;
-    let limits = Limits::read(&ask, &app)?;
+    let limits = evaluate::limits(&ask, &app)?;
     let expr = evaluate::parse(&ask, &app)?;
     let options = EvalOptions::instant(time_ms);
     let (mut answer, timings) = evaluate::evaluate(&app, &ask, expr, options, &limits).await?;

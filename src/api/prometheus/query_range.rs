@@ -5,7 +5,7 @@ use axum::response::Response;
 use promql::EvalOptions;
 
 use super::error::ApiError;
-use super::evaluate::{self, Limits};
+use super::evaluate;
 use super::format::query_result;
 use super::params::{Ask, parse_duration};
 use super::query::truncate;
@@ -38,7 +38,7 @@ pub(super) async fn handle(State(app): State<AppState>, ask: Ask) -> Result<Resp
                 .to_owned(),
         ));
     }
-    let limits = Limits::read(&ask, &app)?;
+    let limits = evaluate::limits(&ask, &app)?;
     let expr = evaluate::parse(&ask, &app)?;
     // Steps are counted in milliseconds; a finer one is possible only where there is just one step.
     let options = EvalOptions::range(start_ms, end_ms, (step_ns / 1_000_000).max(1));
