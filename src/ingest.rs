@@ -3,13 +3,14 @@
 
 mod export;
 pub mod jaeger_grpc;
-mod jaeger_spans;
+pub(crate) mod jaeger_spans;
 pub mod jaeger_thrift;
 pub mod jaeger_udp;
 pub mod loki_push;
+pub(crate) mod native_histogram;
 pub mod otlp_grpc;
 pub mod otlp_http;
-mod otlp_logs;
+pub(crate) mod otlp_logs;
 pub mod otlp_metrics;
 pub mod record;
 pub mod remote_write;

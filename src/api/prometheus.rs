@@ -22,6 +22,7 @@ mod parse_query;
 mod query;
 mod query_exemplars;
 mod query_range;
+mod read;
 mod rules;
 mod self_metrics;
 mod series;
@@ -112,6 +113,8 @@ pub fn router() -> Router<AppState> {
         .route("/-/flush", post(admin::flush))
         .route("/-/compact", post(admin::compact))
         .route_layer(CompressionLayer::new().quality(CompressionLevel::Fastest))
+        // Its answers are compressed already.
+        .route("/api/v1/read", post(read::handle))
 }
 
 #[cfg(test)]

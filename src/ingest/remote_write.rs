@@ -1,9 +1,19 @@
 //! Prometheus remote write, 1.0 and 2.0: `POST /api/v1/write` (and `/api/v1/push`).
 //!
-//! A 1.0 body goes into the log as it came. Whatever has to be changed first (2.0, scattered
-//! labels, samples from the future) is written anew in the form of 1.0, so that the log holds
-//! one form and a replay decides nothing.
+//! ```text
+//!  headers ─▶ negotiate ─▶ inflate ─▶ 1.0: decode            ─▶ check ─▶ storage.append_metrics (as received)
+//!                                     2.0: v2, series by series ─▶ check ─▶ storage.append_metrics (in the form of 1.0)
+//! ```
+//! A 1.0 body goes into the log as it came. Whatever has to be changed first (2.0, scattered labels, samples that are left out) is
+//! written anew in the form of 1.0, so that the log holds one form and a replay decides nothing.
+//!
+//! A 1.0 request with a bad sample is refused whole, as Prometheus does; of a 2.0 request the good part is kept.
 
+mod check;
+mod negotiate;
+pub(crate) mod v2;
+
+use std::borrow::Cow;
 use std::time::SystemTime;
 
 use axum::Router;
@@ -12,20 +22,19 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use bytes::Bytes;
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderMap, StatusCode};
+use http::header::{RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use storage::RecordSink;
 use storage::model::{MetricBatch, MetricReport, Record, RefuseReason, Tenant};
 
+pub(crate) use self::check::ItemFault;
+use self::check::MAX_AHEAD_MS;
+use self::negotiate::Version;
 use super::record;
-use crate::app::AppState;
+use crate::app::{App, AppState};
 use crate::body::{self, BodyError};
 use crate::tenant;
-use crate::wire::remote_write::{self, DecodeError, Form, Writer};
-use crate::wire::remote_write2;
-
-/// Samples further ahead of the clock are refused, as Prometheus does.
-const MAX_AHEAD_MS: i64 = 10 * 60 * 1000;
+use crate::wire::remote_write::{self, DecodeError, Form};
 
 /// Routes of this door.
 pub fn router() -> Router<AppState> {
@@ -34,20 +43,13 @@ pub fn router() -> Router<AppState> {
         .route("/api/v1/push", post(write))
 }
 
-/// Which version a request speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Version {
-    One,
-    Two,
-}
-
 /// A write that failed, whole or in part.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
     /// 415.
     #[error("{0}")]
     UnsupportedMediaType(String),
-    /// 400: the request, or some of it, is bad; the good part is stored.
+    /// 400: the request, or some of it, is bad.
     #[error("{0}")]
     Bad(String),
     /// The body's fault.
@@ -73,185 +75,320 @@ impl IntoResponse for WriteError {
             Self::Storage(storage::Error::BadInput(_)) => StatusCode::BAD_REQUEST,
             Self::Storage(_) => StatusCode::SERVICE_UNAVAILABLE,
         };
-        let mut response = (status, format!("{self}\n")).into_response();
+        let nosniff = [(X_CONTENT_TYPE_OPTIONS, "nosniff")];
+        let mut response = (status, nosniff, format!("{self}\n")).into_response();
         if status == StatusCode::TOO_MANY_REQUESTS {
             response
                 .headers_mut()
-                .insert(RETRY_AFTER, http::HeaderValue::from_static("5"));
+                .insert(RETRY_AFTER, HeaderValue::from_static("5"));
         }
         response
+    }
+}
+
+impl From<DecodeError> for WriteError {
+    fn from(e: DecodeError) -> Self {
+        Self::Bad(e.to_string())
     }
 }
 
 async fn write(State(app): State<AppState>, headers: HeaderMap, body: Body) -> Response {
-    let version = match version(&headers) {
-        Ok(version) => version,
+    let accepted = match accept(&app, &headers, body).await {
+        Ok(accepted) => accepted,
         Err(e) => return e.into_response(),
     };
-    match write_body(&app, &headers, body, version).await {
-        Err(e) => e.into_response(),
-        Ok(outcome) => outcome.into_response(version),
-    }
-}
-
-/// What was written, and the first thing that was not.
-#[derive(Debug)]
-struct Outcome {
-    report: MetricReport,
-    fault: Option<String>,
-}
-
-impl Outcome {
-    fn into_response(self, version: Version) -> Response {
-        let mut response = match self.fault {
-            None => StatusCode::NO_CONTENT.into_response(),
-            Some(fault) => WriteError::Bad(fault).into_response(),
-        };
-        if version == Version::Two {
+    match accepted.version {
+        Version::One => match write_one(&app, &accepted).await {
+            Ok(()) => StatusCode::NO_CONTENT.into_response(),
+            Err(e) => e.into_response(),
+        },
+        Version::Two => {
+            let (report, fault) = match write_two(&app, &accepted).await {
+                Ok((report, fault)) => (report, fault.map(WriteError::Bad)),
+                Err(e) => (MetricReport::default(), Some(e)),
+            };
+            let mut response = match fault {
+                None => StatusCode::NO_CONTENT.into_response(),
+                Some(e) => e.into_response(),
+            };
             for (name, n) in [
-                (
-                    "x-prometheus-remote-write-samples-written",
-                    self.report.floats,
-                ),
+                ("x-prometheus-remote-write-samples-written", report.floats),
                 (
                     "x-prometheus-remote-write-histograms-written",
-                    self.report.histograms,
+                    report.histograms,
                 ),
                 (
                     "x-prometheus-remote-write-exemplars-written",
-                    self.report.exemplars,
+                    report.exemplars,
                 ),
             ] {
                 response.headers_mut().insert(name, n.into());
             }
+            response
         }
-        response
     }
 }
 
-async fn write_body(
-    app: &AppState,
-    headers: &HeaderMap,
-    body: Body,
+/// A request that passed the checks of the transport.
+struct Accepted {
     version: Version,
-) -> Result<Outcome, WriteError> {
+    tenant: Tenant,
+    compressed: Bytes,
+    inflated: Bytes,
+}
+
+/// The order of the checks is Prometheus's: coding, body, content type.
+async fn accept(app: &App, headers: &HeaderMap, body: Body) -> Result<Accepted, WriteError> {
     let tenant = tenant::of(headers, &app.config)?;
+    negotiate::check_encoding(headers).map_err(WriteError::UnsupportedMediaType)?;
     let limit = usize::try_from(app.config.max_body_bytes).unwrap_or(usize::MAX);
     let compressed = body::read(body, limit).await?;
-    let inflated = body::snappy(&compressed, limit)?;
-    match version {
-        Version::One => {
-            let report =
-                append(app, &tenant, &inflated, Some(&compressed), Form::default()).await?;
-            // Series with bad labels are left out in silence, as Prometheus does for 1.0.
-            Ok(Outcome {
-                fault: report.fault,
-                report: report.report,
-            })
+    if compressed.is_empty() {
+        return Err(WriteError::Bad("snappy: corrupt input".to_owned()));
+    }
+    let inflated = match body::snappy(&compressed, limit) {
+        // As sent it was small enough, so Prometheus calls it a bad request.
+        Err(BodyError::TooLarge { limit_bytes }) => {
+            let text = format!("decoded size exceeds the {limit_bytes} bytes limit");
+            return Err(WriteError::Bad(text));
         }
-        Version::Two => {
-            let rewritten =
-                remote_write2::rewrite(&inflated).map_err(|e| WriteError::Bad(e.to_string()))?;
-            let written = append_written(app, &tenant, &rewritten.body).await?;
-            let bad = written.report.bad_series.first().map(|(_, e)| e.0.clone());
-            let empty = rewritten.empty_series.first().map(|labels| {
-                format!(
-                    "TimeSeries must contain at least one sample or histogram for series {labels}"
-                )
-            });
-            Ok(Outcome {
-                fault: written.fault.or(bad).or(empty),
-                report: written.report,
-            })
+        inflated => inflated?,
+    };
+    let version = negotiate::version(headers).map_err(WriteError::UnsupportedMediaType)?;
+    Ok(Accepted {
+        version,
+        tenant,
+        compressed,
+        inflated,
+    })
+}
+
+/// Writes a 1.0 request, or nothing of it. Series with bad labels are left out in silence.
+async fn write_one(app: &App, accepted: &Accepted) -> Result<(), WriteError> {
+    let (body, form) = (&accepted.inflated[..], Form::default());
+    let gathered;
+    let (batch, payload) = match remote_write::decode(body, form) {
+        Ok(batch) => (batch, Cow::Borrowed(&accepted.compressed[..])),
+        Err(DecodeError::ScatteredLabels) => {
+            gathered = remote_write::rewrite(body).map_err(DecodeError::from)?;
+            let payload = compress(&gathered)?;
+            (remote_write::decode(&gathered, form)?, Cow::Owned(payload))
+        }
+        Err(e) => return Err(e.into()),
+    };
+    match store_whole(app, &accepted.tenant, &batch, &payload, form, true).await? {
+        Whole::Stored => Ok(()),
+        Whole::Refused(faults) => {
+            let first = faults.into_iter().next();
+            Err(WriteError::Bad(first.map_or_else(String::new, |f| f.text)))
         }
     }
 }
 
-/// What became of a request, and a text for the first refused sample.
+/// Writes the good part of a 2.0 request; what is not good is named, one line each.
+async fn write_two(
+    app: &App,
+    accepted: &Accepted,
+) -> Result<(MetricReport, Option<String>), WriteError> {
+    let features = v2::Features {
+        type_and_unit_labels: app.config.feature("type-and-unit-labels"),
+        zero_samples: app.config.feature("created-timestamp-zero-ingestion"),
+    };
+    let translated = v2::translate(&accepted.inflated, features).map_err(DecodeError::from)?;
+    append_zeros(app, &accepted.tenant, &translated.zeros).await?;
+    let written = append_written(app, &accepted.tenant, &translated.body).await?;
+    let mut faults = translated.faults;
+    let refused: Vec<(usize, String)> = written
+        .faults
+        .into_iter()
+        .filter_map(|f| Some((*translated.origin.get(f.series)?, f.text)))
+        .collect();
+    if !refused.is_empty() {
+        let places: Vec<usize> = refused.iter().map(|(n, _)| *n).collect();
+        let labels = v2::labels_of(&accepted.inflated, &places, features);
+        for (n, text) in refused {
+            let found = labels.iter().find(|(at, _)| *at == n);
+            let labels = found.map_or("{}", |(_, labels)| labels);
+            faults.push((n, format!("{text} for series {labels}")));
+        }
+    }
+    faults.sort_by_key(|(n, _)| *n);
+    let lines: Vec<String> = faults.into_iter().map(|(_, text)| text).collect();
+    Ok((
+        written.report,
+        (!lines.is_empty()).then(|| lines.join("\n")),
+    ))
+}
+
+/// Writes zeros at start timestamps. One that is there already, or comes late, is nobody's fault.
+///
+/// # Errors
+/// As [`append_written`].
+pub(crate) async fn append_zeros(
+    app: &App,
+    tenant: &Tenant,
+    body: &[u8],
+) -> Result<(), WriteError> {
+    if !body.is_empty() {
+        append_written(app, tenant, body).await?;
+    }
+    Ok(())
+}
+
+/// What became of a request that is stored whole or not at all.
+#[derive(Debug)]
+pub(crate) enum Whole {
+    /// It is stored.
+    Stored,
+    /// It is not; at least one reason, in the order of the series.
+    Refused(Vec<ItemFault>),
+}
+
+/// Appends a request that [`remote_write::Writer`] made, whole or not at all. Where `is_good` is false it is looked at only.
+///
+/// # Errors
+/// `Bad` and `Storage`.
+#[expect(
+    dead_code,
+    reason = "for doors that take a request whole or not at all"
+)]
+pub(crate) async fn append_whole(
+    app: &App,
+    tenant: &Tenant,
+    body: &[u8],
+    is_good: bool,
+) -> Result<Whole, WriteError> {
+    let form = Form { with_start: true };
+    let batch = remote_write::decode(body, form)?;
+    store_whole(app, tenant, &batch, &compress(body)?, form, is_good).await
+}
+
+async fn store_whole(
+    app: &App,
+    tenant: &Tenant,
+    batch: &MetricBatch<'_>,
+    payload: &[u8],
+    form: Form,
+    is_good: bool,
+) -> Result<Whole, WriteError> {
+    let latest_ms = now_ms().saturating_add(MAX_AHEAD_MS);
+    let mut found = check::inspect(batch, latest_ms);
+    // Series with bad labels are left out in silence, whatever they hold.
+    found.faults.retain(|f| has_labels(batch, f.series));
+    if !found.faults.is_empty() || !is_good {
+        return Ok(Whole::Refused(found.faults));
+    }
+    let report = if found.rewrite {
+        store_anew(app, tenant, batch, latest_ms).await?
+    } else {
+        store(app, tenant, batch, payload, form).await?
+    };
+    if report.refused.is_empty() {
+        return Ok(Whole::Stored);
+    }
+    Ok(Whole::Refused(faults_of(&report).collect()))
+}
+
+/// What became of a request that [`remote_write::Writer`] made.
 #[derive(Debug)]
 pub struct Written {
     /// The report of storage.
     pub report: MetricReport,
     /// The first refused sample in Prometheus's words.
     pub fault: Option<String>,
+    /// Refused samples, those of the door first; storage names the first hundred.
+    pub(crate) faults: Vec<ItemFault>,
+    /// Number of refused samples.
+    #[expect(
+        dead_code,
+        reason = "for doors that answer with a count of what they refused"
+    )]
+    pub(crate) refused: usize,
 }
 
-/// Appends a request that [`Writer`] made.
+/// Appends a request that [`remote_write::Writer`] made. What is refused leaves the rest alone.
 ///
 /// # Errors
 /// `Bad` and `Storage`.
 pub async fn append_written(
-    app: &AppState,
+    app: &App,
     tenant: &Tenant,
     body: &[u8],
 ) -> Result<Written, WriteError> {
-    append(app, tenant, body, None, Form { with_start: true }).await
+    let form = Form { with_start: true };
+    let batch = remote_write::decode(body, form)?;
+    let latest_ms = now_ms().saturating_add(MAX_AHEAD_MS);
+    let found = check::inspect(&batch, latest_ms);
+    let report = if found.rewrite {
+        store_anew(app, tenant, &batch, latest_ms).await?
+    } else {
+        store(app, tenant, &batch, &compress(body)?, form).await?
+    };
+    let mut faults = found.faults;
+    let refused = faults.len() + report.refused_count;
+    faults.extend(faults_of(&report));
+    Ok(Written {
+        fault: faults.first().map(|f| f.text.clone()),
+        report,
+        faults,
+        refused,
+    })
 }
 
-async fn append(
+/// Appends what may only be newer than all that its series have: the markers that end the series of a target or rule which
+/// went away. Where somebody wrote on meanwhile, they are refused.
+///
+/// # Errors
+/// As [`append_written`].
+pub async fn append_in_order(
     app: &AppState,
     tenant: &Tenant,
-    inflated: &[u8],
-    compressed: Option<&Bytes>,
-    form: Form,
-) -> Result<Written, WriteError> {
-    let bad = |e: DecodeError| WriteError::Bad(e.to_string());
-    let rewritten;
-    let (batch, body, compressed) = match remote_write::decode(inflated, form) {
-        Ok(batch) => (batch, inflated, compressed),
-        Err(DecodeError::ScatteredLabels) => {
-            rewritten =
-                remote_write::rewrite(inflated).map_err(|e| WriteError::Bad(e.to_string()))?;
-            (
-                remote_write::decode(&rewritten, form).map_err(bad)?,
-                &rewritten[..],
-                None,
-            )
-        }
-        Err(e) => return Err(bad(e)),
-    };
-    let received_ms = now_ms();
-    let latest_ms = received_ms + MAX_AHEAD_MS;
-    if has_later(&batch, latest_ms) {
-        let (body, later) = without_later(&batch, latest_ms);
-        let form = Form { with_start: true };
-        let batch = remote_write::decode(&body, form).map_err(bad)?;
-        let report = store(app, tenant, &batch, &compress(&body)?, form, received_ms).await?;
-        let fault = Some(format!(
-            "out of bounds: {later} samples lie more than 10 minutes ahead"
-        ));
-        return Ok(Written { report, fault });
-    }
-    let report = match compressed {
-        Some(payload) => store(app, tenant, &batch, payload, form, received_ms).await?,
-        None => store(app, tenant, &batch, &compress(body)?, form, received_ms).await?,
-    };
-    let fault = report.refused.first().map(|refused| {
-        let labels = batch.series.get(refused.series).map(|s| s.key);
-        fault_text(refused.reason, refused.t_ms, report.refused_count, labels)
-    });
-    Ok(Written { report, fault })
+    body: &[u8],
+) -> Result<MetricReport, WriteError> {
+    let form = Form { with_start: true };
+    let batch = remote_write::decode(body, form)?;
+    let payload = compress(body)?;
+    let record = record(&payload, form, now_ms());
+    let storage = &app.storage;
+    Ok(storage
+        .append_metrics_in_order(tenant, &batch, record)
+        .await?)
+}
+
+/// Stores what of a batch passes the door.
+async fn store_anew(
+    app: &App,
+    tenant: &Tenant,
+    batch: &MetricBatch<'_>,
+    latest_ms: i64,
+) -> Result<MetricReport, WriteError> {
+    let body = check::rewrite(batch, latest_ms);
+    let form = Form { with_start: true };
+    let batch = remote_write::decode(&body, form)?;
+    store(app, tenant, &batch, &compress(&body)?, form).await
 }
 
 async fn store(
-    app: &AppState,
+    app: &App,
     tenant: &Tenant,
     batch: &MetricBatch<'_>,
     payload: &[u8],
     form: Form,
-    received_ms: i64,
 ) -> Result<MetricReport, WriteError> {
-    let flags = u32::from(form.with_start);
-    let record = Record {
-        kind: record::REMOTE_WRITE_1,
-        flags,
-        received_ms,
-        payload,
-    };
+    let record = record(payload, form, now_ms());
     let report = app.storage.append_metrics(tenant, batch, record).await?;
     app.telemetry
         .samples_taken(report.floats + report.histograms);
     Ok(report)
+}
+
+fn record(payload: &[u8], form: Form, received_ms: i64) -> Record<'_> {
+    Record {
+        kind: record::REMOTE_WRITE_1,
+        flags: u32::from(form.with_start),
+        received_ms,
+        payload,
+    }
 }
 
 /// Turns a record of the log back into its batch.
@@ -275,103 +412,29 @@ fn compress(body: &[u8]) -> Result<Vec<u8>, WriteError> {
         .map_err(|e| WriteError::Bad(e.to_string()))
 }
 
-fn has_later(batch: &MetricBatch<'_>, latest_ms: i64) -> bool {
-    batch.t_ms.iter().any(|t| *t > latest_ms)
-        || batch.histograms.iter().any(|(t, ..)| *t > latest_ms)
+/// What storage refused, at most the first hundred.
+fn faults_of(report: &MetricReport) -> impl Iterator<Item = ItemFault> {
+    report.refused.iter().map(|refused| ItemFault {
+        series: refused.series,
+        text: reason_text(refused.reason).to_owned(),
+        is_untimely: refused.reason != RefuseReason::BadHistogram,
+    })
 }
 
-/// The request without the samples after `latest_ms`, and how many those are.
-fn without_later(batch: &MetricBatch<'_>, latest_ms: i64) -> (Vec<u8>, usize) {
-    let mut writer = Writer::default();
-    let mut pairs = Vec::new();
-    let mut later = 0;
-    for metadata in &batch.metadata {
-        writer.metadata(metadata);
-    }
-    for series in &batch.series {
-        if (batch.decode_labels)(series.key, &mut pairs).is_err() {
-            continue;
-        }
-        writer.series(pairs.iter().copied());
-        for i in series.floats.clone() {
-            let start_ms = batch
-                .start_ms
-                .get(i)
-                .copied()
-                .unwrap_or(storage::model::NO_START_MS);
-            if batch.t_ms[i] <= latest_ms {
-                writer.float(batch.t_ms[i], batch.values[i], start_ms);
-            } else {
-                later += 1;
-            }
-        }
-        for (t_ms, start_ms, histogram) in &batch.histograms[series.histograms.clone()] {
-            if *t_ms <= latest_ms {
-                writer.histogram(*t_ms, histogram, *start_ms);
-            } else {
-                later += 1;
-            }
-        }
-        for e in &batch.exemplars[series.exemplars.clone()] {
-            writer.exemplar(e.labels.iter(), e.value, e.t_ms);
-        }
-    }
-    (writer.finish(), later)
+/// Whether the labels of a series can be stored.
+fn has_labels(batch: &MetricBatch<'_>, series: usize) -> bool {
+    let key = batch.series.get(series).map(|s| s.key);
+    key.is_some_and(|key| (batch.decode_labels)(key, &mut Vec::new()).is_ok())
 }
 
-fn fault_text(reason: RefuseReason, t_ms: i64, count: usize, key: Option<&[u8]>) -> String {
-    let mut pairs = Vec::new();
-    let labels = match key.map(|k| remote_write::decode_labels(k, &mut pairs)) {
-        Some(Ok(())) => storage::model::Labels::from_sorted(pairs).to_string(),
-        _ => String::new(),
-    };
-    let what = match reason {
+/// Prometheus's words for what storage refuses.
+const fn reason_text(reason: RefuseReason) -> &'static str {
+    match reason {
         RefuseReason::OutOfOrder => "out of order sample",
         RefuseReason::TooOld => "too old sample",
         RefuseReason::DuplicateTimestamp => "duplicate sample for timestamp",
         RefuseReason::OutOfBounds => "out of bounds",
         RefuseReason::BadHistogram => "invalid native histogram",
-    };
-    format!(
-        "{what}: series {labels}, timestamp {t_ms}; {count} samples of the request were refused"
-    )
-}
-
-fn version(headers: &HeaderMap) -> Result<Version, WriteError> {
-    let text = |name| {
-        headers
-            .get(name)
-            .and_then(|v| v.to_str().ok())
-            .unwrap_or("")
-    };
-    let refuse = |text: String| Err(WriteError::UnsupportedMediaType(text));
-    let content_type = text(CONTENT_TYPE);
-    let mut parts = content_type.split(';').map(str::trim);
-    let media = parts.next().unwrap_or("");
-    if !media.is_empty() && !media.eq_ignore_ascii_case("application/x-protobuf") {
-        return refuse(format!(
-            "expected application/x-protobuf as the first (media) part, got {content_type} content-type"
-        ));
-    }
-    let mut version = Version::One;
-    for part in parts {
-        if let Some(proto) = part.strip_prefix("proto=") {
-            version = match proto {
-                "prometheus.WriteRequest" => Version::One,
-                "io.prometheus.write.v2.Request" => Version::Two,
-                _ => {
-                    return refuse(format!(
-                        "got {content_type} content type; unknown type for remote write protobuf message {proto}"
-                    ));
-                }
-            };
-        }
-    }
-    match text(CONTENT_ENCODING) {
-        "" | "snappy" => Ok(version),
-        other => refuse(format!(
-            "{other} encoding (compression) is not accepted by this server; only snappy is acceptable"
-        )),
     }
 }
 
@@ -379,50 +442,4 @@ fn version(headers: &HeaderMap) -> Result<Version, WriteError> {
 pub fn now_ms() -> i64 {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     now.map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn check(content_type: &str, encoding: &str) -> Result<Version, u16> {
-        let mut headers = HeaderMap::new();
-        headers.insert(CONTENT_TYPE, content_type.parse().unwrap());
-        headers.insert(CONTENT_ENCODING, encoding.parse().unwrap());
-        version(&headers).map_err(|e| e.into_response().status().as_u16())
-    }
-
-    #[test]
-    fn the_content_type_decides_the_version() {
-        assert_eq!(check("application/x-protobuf", "snappy"), Ok(Version::One));
-        assert_eq!(check("", ""), Ok(Version::One));
-        assert_eq!(
-            check("application/x-protobuf; charset=utf-8", "snappy"),
-            Ok(Version::One)
-        );
-        let two = "application/x-protobuf;proto=io.prometheus.write.v2.Request";
-        assert_eq!(check(two, "snappy"), Ok(Version::Two));
-        assert_eq!(
-            check("application/x-protobuf;proto=nope", "snappy"),
-            Err(415)
-        );
-        assert_eq!(check("application/json", "snappy"), Err(415));
-        assert_eq!(check("application/x-protobuf", "gzip"), Err(415));
-    }
-
-    #[test]
-    fn samples_from_the_future_are_left_out_and_counted() {
-        let mut writer = Writer::default();
-        writer.series([("__name__", "x")]);
-        writer.float(1, 1.0, storage::model::NO_START_MS);
-        writer.float(1_000_000, 2.0, storage::model::NO_START_MS);
-        let body = writer.finish();
-        let batch = remote_write::decode(&body, Form::default()).unwrap();
-        let (body, later) = without_later(&batch, 1000);
-        assert_eq!(later, 1);
-        assert_eq!(
-            remote_write::decode(&body, Form::default()).unwrap().t_ms,
-            [1]
-        );
-    }
 }

@@ -77,13 +77,7 @@ impl<'a> Reader<'a> {
         let value = match tag & 7 {
             0 => Value::Varint(self.varint()?),
             1 => Value::Fixed64(u64::from_le_bytes(self.array()?)),
-            2 => {
-                let length = usize::try_from(self.varint()?).map_err(|_| WireError::Truncated)?;
-                let end = self.at.checked_add(length).ok_or(WireError::Truncated)?;
-                let bytes = self.bytes.get(self.at..end).ok_or(WireError::Truncated)?;
-                self.at = end;
-                Value::Bytes(bytes)
-            }
+            2 => Value::Bytes(self.delimited()?),
             5 => Value::Fixed32(u32::from_le_bytes(self.array()?)),
             _ => return Err(WireError::IllegalTag(tag)),
         };
@@ -109,6 +103,19 @@ impl<'a> Reader<'a> {
             }
         }
         Err(WireError::Overflow)
+    }
+
+    /// A message behind its length, as streams of messages have them.
+    ///
+    /// # Errors
+    /// `Truncated` or `Overflow`.
+    #[inline]
+    pub fn delimited(&mut self) -> Result<&'a [u8], WireError> {
+        let length = usize::try_from(self.varint()?).map_err(|_| WireError::Truncated)?;
+        let end = self.at.checked_add(length).ok_or(WireError::Truncated)?;
+        let bytes = self.bytes.get(self.at..end).ok_or(WireError::Truncated)?;
+        self.at = end;
+        Ok(bytes)
     }
 
     /// Whether the message is read to its end.

@@ -205,7 +205,11 @@ pub fn histogram(bytes: &[u8]) -> Result<(i64, Histogram), WireError> {
     let mut reader = Reader::new(bytes);
     while let Some((field, v)) = reader.next()? {
         match (field, v) {
-            (1, Value::Varint(n)) => count = n,
+            // Of the two kinds of count the last one in the message is meant.
+            (1, Value::Varint(n)) => {
+                count = n;
+                is_float = false;
+            }
             (2, Value::Fixed64(bits)) => {
                 count_float = f64::from_bits(bits);
                 is_float = true;
@@ -351,6 +355,14 @@ pub fn decode_labels<'k>(key: &'k [u8], out: &mut LabelPairs<'k>) -> Result<(), 
     }
 }
 
+/// The labels of a series as they stand in a request: the key by which storage knows the series again.
+#[must_use]
+pub fn encode_labels(labels: &Labels) -> Box<[u8]> {
+    let mut writer = Writer::default();
+    writer.series(labels);
+    writer.series.into_boxed_slice()
+}
+
 /// Writes a request anew with the labels of each series together.
 ///
 /// # Errors
@@ -382,12 +394,26 @@ pub fn rewrite(body: &[u8]) -> Result<Vec<u8>, WireError> {
 }
 
 /// Writes requests in the form that [`decode`] reads with `with_start`.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Writer {
     out: Vec<u8>,
     series: Vec<u8>,
     scratch: Vec<u8>,
     open: bool,
+    /// The start timestamp that holds for the next histogram of the open series.
+    histogram_start_ms: i64,
+}
+
+impl Default for Writer {
+    fn default() -> Self {
+        Self {
+            out: Vec::new(),
+            series: Vec::new(),
+            scratch: Vec::new(),
+            open: false,
+            histogram_start_ms: NO_START_MS,
+        }
+    }
 }
 
 impl Writer {
@@ -395,12 +421,20 @@ impl Writer {
     pub fn series<'l>(&mut self, labels: impl IntoIterator<Item = (&'l str, &'l str)>) {
         self.end_series();
         self.open = true;
+        self.histogram_start_ms = NO_START_MS;
         for (name, value) in labels {
             self.scratch.clear();
             put_bytes(&mut self.scratch, 1, name.as_bytes());
             put_bytes(&mut self.scratch, 2, value.as_bytes());
             put_bytes(&mut self.series, 1, &self.scratch);
         }
+    }
+
+    /// Starts a series whose labels were written by [`encode_labels`].
+    pub fn series_encoded(&mut self, labels: &[u8]) {
+        self.end_series();
+        self.open = true;
+        self.series.extend_from_slice(labels);
     }
 
     /// Adds a float to the series begun last.
@@ -414,7 +448,10 @@ impl Writer {
 
     /// Adds a native histogram to the series begun last.
     pub fn histogram(&mut self, t_ms: i64, histogram: &Histogram, start_ms: i64) {
-        put_start(&mut self.series, 5, start_ms);
+        if std::mem::replace(&mut self.histogram_start_ms, start_ms) != start_ms {
+            put_varint(&mut self.series, 5 << 3);
+            put_varint(&mut self.series, zigzag(start_ms));
+        }
         self.scratch.clear();
         put_histogram(&mut self.scratch, t_ms, histogram);
         put_bytes(&mut self.series, 4, &self.scratch);
@@ -472,7 +509,8 @@ fn put_start(out: &mut Vec<u8>, field: u32, start_ms: i64) {
     }
 }
 
-fn put_histogram(out: &mut Vec<u8>, t_ms: i64, h: &Histogram) {
+/// Appends the members of a `prometheus.Histogram`.
+pub(crate) fn put_histogram(out: &mut Vec<u8>, t_ms: i64, h: &Histogram) {
     match &h.counts {
         Counts::Integer {
             count, zero_count, ..
@@ -570,8 +608,9 @@ mod tests {
         writer.float(-5, f64::NAN, NO_START_MS);
         writer.float(15, 1.0, -7);
         writer.exemplar([("trace_id", "x")], 2.0, 15);
-        writer.series([("__name__", "h")]);
+        writer.series_encoded(&encode_labels(&Labels::from_pairs([("__name__", "h")])));
         writer.histogram(20, &histogram, 9);
+        writer.histogram(21, &histogram, NO_START_MS);
         let family = Metadata {
             family: "up".into(),
             metric_type: MetricType::Gauge,
@@ -583,7 +622,14 @@ mod tests {
         assert_eq!(batch.t_ms, [-5, 15]);
         assert_eq!(batch.start_ms, [NO_START_MS, -7]);
         assert_eq!(batch.values[0].to_bits(), f64::NAN.to_bits());
-        assert_eq!(batch.histograms, [(20, 9, Arc::new(histogram))]);
+        let histogram = Arc::new(histogram);
+        assert_eq!(
+            batch.histograms,
+            [
+                (20, 9, Arc::clone(&histogram)),
+                (21, NO_START_MS, histogram)
+            ]
+        );
         assert_eq!(batch.metadata, [family]);
         assert_eq!(batch.exemplars[0].labels.get("trace_id"), Some("x"));
         assert_eq!(

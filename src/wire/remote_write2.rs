@@ -1,153 +1,169 @@
-//! Prometheus remote write 2.0: decodes `io.prometheus.write.v2.Request` and writes it anew in the
-//! form of [`super::remote_write`], with start timestamps.
+//! Prometheus remote write 2.0: the borrowing decoder of `io.prometheus.write.v2.Request`.
 //!
 //! ```text
-//!  Request    { 4: symbol*, 5: TimeSeries* }
-//!  TimeSeries { 1: label refs, 2: Sample*, 3: Histogram*, 4: Exemplar*, 5: Metadata, 6: created ms }
+//!  Request    { 4: symbols*, 5: TimeSeries* }           references are positions in the symbols
+//!  TimeSeries { 1: refs*, 2: Sample* {1 double, 2 ms, 3 start ms}, 3: Histogram* (17: start ms), 4: Exemplar*, 5: Metadata, (6: created ms) }
 //! ```
+//! The member in brackets was in drafts of the protocol and is sent by older clients.
 //! Source: prometheus.io/docs/specs/prw/remote_write_spec_2_0.
 
-use storage::model::{Metadata, MetricType, NO_START_MS};
+use storage::model::{Histogram, NO_START_MS};
 
 use super::protobuf::{Reader, Value, WireError};
-use super::remote_write::{self, Writer};
+use super::remote_write;
 
-/// A request that cannot be decoded, or a series in it that cannot be one.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum DecodeError {
-    /// No protobuf, or not this message.
-    #[error("{0}")]
-    Wire(#[from] WireError),
-    /// References that do not fit the symbol table.
-    #[error("invalid labels: {0}")]
-    BadReferences(String),
+/// A request: its table of symbols, and its series not yet decoded.
+#[derive(Debug)]
+pub(crate) struct Request<'a> {
+    /// What references point into; no more than bytes, until somebody uses one as text.
+    pub(crate) symbols: Vec<&'a [u8]>,
+    body: &'a [u8],
 }
 
-/// A request in the form of 1.0, and what had to be left out of it.
+/// One series with its references. Used again for each series of a request.
 #[derive(Debug, Default)]
-pub struct Rewritten {
-    /// The request, not compressed.
-    pub body: Vec<u8>,
-    /// Series that hold neither sample nor histogram, by their labels.
-    pub empty_series: Vec<String>,
+pub(crate) struct TimeSeries {
+    /// Name, value, name, value …
+    pub(crate) label_refs: Vec<u32>,
+    /// Time, value, start time or [`NO_START_MS`].
+    pub(crate) samples: Vec<(i64, f64, i64)>,
+    /// Time, start time or [`NO_START_MS`], histogram.
+    pub(crate) histograms: Vec<(i64, i64, Histogram)>,
+    /// Exemplars.
+    pub(crate) exemplars: Vec<Exemplar>,
+    /// Metadata.
+    pub(crate) metadata: Metadata,
 }
 
-/// Decodes an inflated request.
-///
-/// # Errors
-/// See [`DecodeError`].
-pub fn rewrite(body: &[u8]) -> Result<Rewritten, DecodeError> {
-    let mut symbols = Vec::new();
-    let mut reader = Reader::new(body);
-    while let Some((field, value)) = reader.next()? {
-        if let (4, Value::Bytes(bytes)) = (field, value) {
-            let text = std::str::from_utf8(bytes)
-                .map_err(|_| DecodeError::BadReferences("a symbol is not valid UTF-8".into()))?;
-            symbols.push(text);
-        }
-    }
-    let mut out = Rewritten::default();
-    let mut writer = Writer::default();
-    let mut reader = Reader::new(body);
-    while let Some((field, value)) = reader.next()? {
-        if let (5, Value::Bytes(bytes)) = (field, value) {
-            series(bytes, &symbols, &mut writer, &mut out)?;
-        }
-    }
-    out.body = writer.finish();
-    Ok(out)
+/// An exemplar with its references.
+#[derive(Debug, Default)]
+pub(crate) struct Exemplar {
+    /// Name, value, name, value …
+    pub(crate) label_refs: Vec<u32>,
+    /// Its value.
+    pub(crate) value: f64,
+    /// Its time in milliseconds.
+    pub(crate) t_ms: i64,
 }
 
-fn series(
-    bytes: &[u8],
-    symbols: &[&str],
-    writer: &mut Writer,
-    out: &mut Rewritten,
-) -> Result<(), DecodeError> {
-    let mut refs = Vec::new();
-    let (mut floats, mut histograms, mut exemplars) = (Vec::new(), Vec::new(), Vec::new());
-    let mut metadata = None;
-    let mut created_ms = NO_START_MS;
-    let mut reader = Reader::new(bytes);
-    while let Some((field, value)) = reader.next()? {
-        match (field, value) {
-            (1, v) => references(v, &mut refs)?,
-            (2, Value::Bytes(bytes)) => floats.push(sample(bytes)?),
-            (3, Value::Bytes(bytes)) => {
-                let (t_ms, histogram) = remote_write::histogram(bytes)?;
-                histograms.push((t_ms, histogram_start(bytes)?, histogram));
+/// Metadata with its references; all zero where a series has none.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Metadata {
+    /// Number of the type.
+    pub(crate) metric_type: u64,
+    /// Where the help text is.
+    pub(crate) help_ref: u32,
+    /// Where the unit is.
+    pub(crate) unit_ref: u32,
+}
+
+impl<'a> Request<'a> {
+    /// Reads the symbols of an inflated request.
+    ///
+    /// # Errors
+    /// Where it is no such message.
+    pub(crate) fn decode(body: &'a [u8]) -> Result<Self, WireError> {
+        let mut symbols = Vec::new();
+        let mut reader = Reader::new(body);
+        while let Some((field, value)) = reader.next()? {
+            match (field, value) {
+                (4, Value::Bytes(bytes)) => symbols.push(bytes),
+                (5, Value::Bytes(_)) => {}
+                (4 | 5, _) => return Err(wrong("Request", field)),
+                _ => {}
             }
-            (4, Value::Bytes(bytes)) => exemplars.push(exemplar(bytes)?),
-            (5, Value::Bytes(bytes)) => metadata = Some(bytes),
-            (6, Value::Varint(n)) if n != 0 => created_ms = n as i64,
-            _ => {}
         }
+        Ok(Self { symbols, body })
     }
-    let labels = pairs(&refs, symbols)?;
-    if let (Some(bytes), Some((_, name))) =
-        (metadata, labels.iter().find(|(n, _)| *n == "__name__"))
-        && let Some(metadata) = self::metadata(bytes, name, symbols)?
-    {
-        writer.metadata(&metadata);
+
+    /// Hands over the series, one after the other, with their positions.
+    ///
+    /// # Errors
+    /// At the first that is no such message.
+    pub(crate) fn for_each_series(
+        &self,
+        mut take: impl FnMut(usize, &mut TimeSeries),
+    ) -> Result<(), WireError> {
+        let mut series = TimeSeries::default();
+        let mut reader = Reader::new(self.body);
+        let mut n = 0;
+        while let Some((field, value)) = reader.next()? {
+            if let (5, Value::Bytes(bytes)) = (field, value) {
+                series.read(bytes)?;
+                take(n, &mut series);
+                n += 1;
+            }
+        }
+        Ok(())
     }
-    if floats.is_empty() && histograms.is_empty() {
-        out.empty_series.push(format!("{labels:?}"));
-        return Ok(());
-    }
-    writer.series(labels);
-    let start = |own: i64| if own == NO_START_MS { created_ms } else { own };
-    for (t_ms, value, start_ms) in floats {
-        writer.float(t_ms, value, start(start_ms));
-    }
-    for (t_ms, start_ms, histogram) in histograms {
-        writer.histogram(t_ms, &histogram, start(start_ms));
-    }
-    for (refs, value, t_ms) in exemplars {
-        writer.exemplar(pairs(&refs, symbols)?, value, t_ms);
-    }
-    Ok(())
 }
 
-fn references(value: Value<'_>, out: &mut Vec<u64>) -> Result<(), WireError> {
+impl TimeSeries {
+    fn read(&mut self, bytes: &[u8]) -> Result<(), WireError> {
+        self.label_refs.clear();
+        self.samples.clear();
+        self.histograms.clear();
+        self.exemplars.clear();
+        self.metadata = Metadata::default();
+        let mut created_ms = NO_START_MS;
+        let mut reader = Reader::new(bytes);
+        while let Some((field, value)) = reader.next()? {
+            match (field, value) {
+                (1, v) => references(v, &mut self.label_refs)?,
+                (2, Value::Bytes(bytes)) => self.samples.push(sample(bytes)?),
+                (3, Value::Bytes(bytes)) => {
+                    let (t_ms, histogram) = remote_write::histogram(bytes)?;
+                    let start_ms = histogram_start(bytes)?;
+                    self.histograms.push((t_ms, start_ms, histogram));
+                }
+                (4, Value::Bytes(bytes)) => self.exemplars.push(exemplar(bytes)?),
+                (5, Value::Bytes(bytes)) => self.metadata.read(bytes)?,
+                (2..=5, _) => return Err(wrong("TimeSeries", field)),
+                (6, Value::Varint(n)) if n != 0 => created_ms = n as i64,
+                _ => {}
+            }
+        }
+        let starts = self.samples.iter_mut().map(|(_, _, start_ms)| start_ms);
+        let starts = starts.chain(self.histograms.iter_mut().map(|(_, start_ms, _)| start_ms));
+        for start_ms in starts.filter(|start_ms| **start_ms == NO_START_MS) {
+            *start_ms = created_ms;
+        }
+        Ok(())
+    }
+}
+
+impl Metadata {
+    fn read(&mut self, bytes: &[u8]) -> Result<(), WireError> {
+        let mut reader = Reader::new(bytes);
+        while let Some((field, v)) = reader.next()? {
+            match (field, v) {
+                (1, Value::Varint(n)) => self.metric_type = n,
+                (3, Value::Varint(n)) => self.help_ref = n as u32,
+                (4, Value::Varint(n)) => self.unit_ref = n as u32,
+                (1 | 3 | 4, _) => return Err(wrong("Metadata", field)),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+fn wrong(message: &'static str, field: u32) -> WireError {
+    WireError::WrongType { message, field }
+}
+
+fn references(value: Value<'_>, out: &mut Vec<u32>) -> Result<(), WireError> {
     match value {
-        Value::Varint(n) => out.push(n),
+        Value::Varint(n) => out.push(n as u32),
         Value::Bytes(bytes) => {
             let mut reader = Reader::new(bytes);
             while !reader.is_done() {
-                out.push(reader.varint()?);
+                out.push(reader.varint()? as u32);
             }
         }
-        _ => {
-            return Err(WireError::WrongType {
-                message: "TimeSeries",
-                field: 1,
-            });
-        }
+        _ => return Err(wrong("TimeSeries", 1)),
     }
     Ok(())
-}
-
-fn pairs<'s>(refs: &[u64], symbols: &[&'s str]) -> Result<Vec<(&'s str, &'s str)>, DecodeError> {
-    let (couples, rest) = refs.as_chunks::<2>();
-    if !rest.is_empty() {
-        return Err(DecodeError::BadReferences(format!(
-            "invalid labelRefs length {}",
-            refs.len()
-        )));
-    }
-    let symbol = |i: u64| {
-        usize::try_from(i)
-            .ok()
-            .and_then(|i| symbols.get(i).copied())
-            .ok_or_else(|| {
-                let length = symbols.len();
-                DecodeError::BadReferences(format!("labelRef {i} outside of the {length} symbols"))
-            })
-    };
-    couples
-        .iter()
-        .map(|[name, value]| Ok((symbol(*name)?, symbol(*value)?)))
-        .collect()
 }
 
 fn sample(bytes: &[u8]) -> Result<(i64, f64, i64), WireError> {
@@ -158,6 +174,8 @@ fn sample(bytes: &[u8]) -> Result<(i64, f64, i64), WireError> {
             (1, Value::Fixed64(bits)) => value = f64::from_bits(bits),
             (2, Value::Varint(n)) => t_ms = n as i64,
             (3, Value::Varint(n)) if n != 0 => start_ms = n as i64,
+            (3, Value::Varint(_)) => {}
+            (1..=3, _) => return Err(wrong("Sample", field)),
             _ => {}
         }
     }
@@ -168,106 +186,91 @@ fn histogram_start(bytes: &[u8]) -> Result<i64, WireError> {
     let mut start_ms = NO_START_MS;
     let mut reader = Reader::new(bytes);
     while let Some((field, v)) = reader.next()? {
-        if let (17, Value::Varint(n)) = (field, v) {
-            start_ms = n as i64;
+        match (field, v) {
+            (17, Value::Varint(n)) if n != 0 => start_ms = n as i64,
+            (17, Value::Varint(_)) => {}
+            (17, _) => return Err(wrong("Histogram", field)),
+            _ => {}
         }
     }
     Ok(start_ms)
 }
 
-type ExemplarRefs = (Vec<u64>, f64, i64);
-
-fn exemplar(bytes: &[u8]) -> Result<ExemplarRefs, WireError> {
-    let (mut refs, mut value, mut t_ms) = (Vec::new(), 0.0, 0);
+fn exemplar(bytes: &[u8]) -> Result<Exemplar, WireError> {
+    let mut out = Exemplar::default();
     let mut reader = Reader::new(bytes);
     while let Some((field, v)) = reader.next()? {
         match (field, v) {
-            (1, v) => references(v, &mut refs)?,
-            (2, Value::Fixed64(bits)) => value = f64::from_bits(bits),
-            (3, Value::Varint(n)) => t_ms = n as i64,
+            (1, v) => references(v, &mut out.label_refs)?,
+            (2, Value::Fixed64(bits)) => out.value = f64::from_bits(bits),
+            (3, Value::Varint(n)) => out.t_ms = n as i64,
+            (2 | 3, _) => return Err(wrong("Exemplar", field)),
             _ => {}
         }
     }
-    Ok((refs, value, t_ms))
-}
-
-fn metadata(bytes: &[u8], family: &str, symbols: &[&str]) -> Result<Option<Metadata>, DecodeError> {
-    let mut metadata = Metadata {
-        family: family.to_owned(),
-        ..Metadata::default()
-    };
-    let text = |i: u64| {
-        let symbol = usize::try_from(i).ok().and_then(|i| symbols.get(i));
-        symbol.map(|s| (*s).to_owned()).ok_or_else(|| {
-            DecodeError::BadReferences(format!("metadata reference {i} outside of the symbols"))
-        })
-    };
-    let mut reader = Reader::new(bytes);
-    while let Some((field, v)) = reader.next()? {
-        match (field, v) {
-            (1, Value::Varint(n)) => metadata.metric_type = MetricType::from_number(n),
-            (3, Value::Varint(n)) => metadata.help = text(n)?,
-            (4, Value::Varint(n)) => metadata.unit = text(n)?,
-            _ => {}
-        }
-    }
-    let said = metadata.metric_type != MetricType::Unknown
-        || !metadata.help.is_empty()
-        || !metadata.unit.is_empty();
-    Ok(said.then_some(metadata))
+    Ok(out)
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::protobuf::{put_bytes, put_fixed64, put_uint};
-    use super::super::remote_write::{Form, decode};
     use super::*;
 
-    fn request(refs: &[u8], with_sample: bool) -> Vec<u8> {
-        let mut series = Vec::new();
-        put_bytes(&mut series, 1, refs);
-        if with_sample {
-            let mut sample = Vec::new();
-            put_fixed64(&mut sample, 1, 2.5_f64.to_bits());
-            put_uint(&mut sample, 2, 1000);
-            put_uint(&mut sample, 3, 500);
-            put_bytes(&mut series, 2, &sample);
-        }
-        let mut body = Vec::new();
-        for symbol in ["", "__name__", "up"] {
-            put_bytes(&mut body, 4, symbol.as_bytes());
-        }
-        put_bytes(&mut body, 5, &series);
-        body
+    fn message(write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+        let mut out = Vec::new();
+        write(&mut out);
+        out
+    }
+
+    fn all(body: &[u8]) -> Result<Vec<TimeSeries>, WireError> {
+        let mut out = Vec::new();
+        Request::decode(body)?.for_each_series(|_, s| out.push(std::mem::take(s)))?;
+        Ok(out)
     }
 
     #[test]
-    fn a_series_keeps_its_start_timestamps() {
-        let rewritten = rewrite(&request(&[1, 2], true)).unwrap();
-        let batch = decode(&rewritten.body, Form { with_start: true }).unwrap();
-        assert_eq!(
-            (batch.t_ms, batch.values, batch.start_ms),
-            (vec![1000], vec![2.5], vec![500])
-        );
+    fn a_series_is_read_with_its_start_timestamps() {
+        let sample = |start_ms: u64| {
+            message(|m| {
+                put_fixed64(m, 1, 2.5_f64.to_bits());
+                put_uint(m, 2, 1000);
+                put_uint(m, 3, start_ms);
+            })
+        };
+        let series = message(|m| {
+            put_bytes(m, 1, &[1, 2]);
+            put_uint(m, 1, 3);
+            put_bytes(m, 2, &sample(500));
+            put_bytes(m, 2, &sample(0));
+            put_bytes(m, 3, &message(|h| put_uint(h, 17, 7)));
+            put_uint(m, 6, 400);
+        });
+        let body = message(|m| {
+            put_bytes(m, 4, b"");
+            put_bytes(m, 5, &series);
+            put_bytes(m, 4, b"up");
+        });
+        assert_eq!(Request::decode(&body).unwrap().symbols, [&b""[..], b"up"]);
+        let read = all(&body).unwrap();
+        assert_eq!(read.len(), 1);
+        assert_eq!(read[0].label_refs, [1, 2, 3]);
+        assert_eq!(read[0].samples, [(1000, 2.5, 500), (1000, 2.5, 400)]);
+        assert_eq!(read[0].histograms[0].1, 7);
     }
 
     #[test]
-    fn references_outside_the_table_are_refused() {
-        assert!(rewrite(&request(&[1, 3], true)).is_err());
-        assert!(rewrite(&request(&[1], true)).is_err());
-        assert_eq!(
-            rewrite(&request(&[1, 2], false))
-                .unwrap()
-                .empty_series
-                .len(),
-            1
-        );
+    fn a_member_of_another_type_is_refused() {
+        let fixed = message(|m| put_fixed64(m, 2, 0));
+        assert!(all(&message(|m| put_bytes(m, 5, &fixed))).is_err());
+        assert!(all(&message(|m| put_uint(m, 4, 1))).is_err());
+        assert!(all(&message(|m| put_uint(m, 5, 1))).is_err());
+        assert!(all(&message(|m| put_uint(m, 9, 1))).unwrap().is_empty());
     }
 
     proptest::proptest! {
         #[test]
         fn any_bytes_are_read_without_panic(body: Vec<u8>) {
-            let _ = rewrite(&body);
+            let _ = all(&body);
         }
     }
 }

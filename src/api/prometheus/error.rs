@@ -146,3 +146,80 @@ impl From<BodyError> for ApiError {
         }
     }
 }
+
+/// An answer in bare text, as `/api/v1/read` gives its errors.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{text}")]
+pub(super) struct TextError {
+    status: StatusCode,
+    text: String,
+}
+
+impl TextError {
+    pub(super) fn bad(text: impl ToString) -> Self {
+        Self {
+            status: StatusCode::BAD_REQUEST,
+            text: text.to_string(),
+        }
+    }
+
+    /// What Prometheus did not foresee is the server's fault, whoever caused it.
+    pub(super) fn internal(text: impl ToString) -> Self {
+        Self {
+            status: StatusCode::INTERNAL_SERVER_ERROR,
+            text: text.to_string(),
+        }
+    }
+}
+
+impl From<storage::Error> for TextError {
+    fn from(e: storage::Error) -> Self {
+        match e {
+            storage::Error::MemoryLimit { .. } | storage::Error::Closed => Self {
+                status: StatusCode::SERVICE_UNAVAILABLE,
+                text: e.to_string(),
+            },
+            e => Self::internal(e),
+        }
+    }
+}
+
+impl From<storage::read::ReadError> for TextError {
+    fn from(e: storage::read::ReadError) -> Self {
+        Self::internal(e)
+    }
+}
+
+impl IntoResponse for TextError {
+    fn into_response(self) -> Response {
+        let nosniff = [(header::X_CONTENT_TYPE_OPTIONS, "nosniff")];
+        (self.status, nosniff, format!("{}\n", self.text)).into_response()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_read_fails_the_query_as_upstream_does() {
+        let error = || storage::Error::Corrupt {
+            file: "blocks/metrics/anonymous/X/samples.parquet".to_owned(),
+            offset: 131_072,
+            reason: "its checksum does not match".to_owned(),
+        };
+        let text = "blocks/metrics/anonymous/X/samples.parquet is corrupt at byte 131072: its checksum does not match";
+        assert_eq!(
+            ApiError::from(error()),
+            ApiError::Execution(text.to_owned())
+        );
+        let query = ApiError::expanding_series(error());
+        assert_eq!(query.parts().0, StatusCode::UNPROCESSABLE_ENTITY);
+        assert_eq!(
+            query,
+            ApiError::Execution(format!("expanding series: {text}"))
+        );
+        let closed = ApiError::expanding_series(storage::Error::Closed);
+        assert_eq!(closed.parts().0, StatusCode::SERVICE_UNAVAILABLE);
+    }
+}

@@ -12,7 +12,7 @@ use crate::app::{AppState, testing};
 use crate::ingest::remote_write::append_written;
 use crate::wire::remote_write::Writer;
 
-async fn app(folder: &std::path::Path, args: &[&str]) -> AppState {
+pub(super) async fn app(folder: &std::path::Path, args: &[&str]) -> AppState {
     let app = testing::open(folder, args).await;
     let mut writer = Writer::default();
     for (job, value) in [("a", 1.0), ("b", 2.0)] {
