@@ -10,7 +10,10 @@ use storage::Storage;
 use tokio::sync::watch;
 
 use crate::config::{Config, PrometheusConfig};
-use crate::telemetry::Telemetry;
+use crate::ingest::otlp_metrics::Totals;
+use crate::notify::Notifier;
+use crate::rules::Rules;
+use crate::telemetry::{Family, Telemetry};
 
 /// Shared by reference between all handlers.
 pub struct App {
@@ -23,8 +26,16 @@ pub struct App {
     pub storage: Arc<Storage>,
     /// Room for PromQL queries, as many as may run at once.
     pub queries: tokio::sync::Semaphore,
+    /// Totals of OTLP deltas, where they are asked for.
+    pub otlp_totals: Totals,
     /// Our own counters.
     pub telemetry: Telemetry,
+    /// What is scraped.
+    pub scrapes: crate::scrape::Pools,
+    /// Recording and alerting rules.
+    pub rules: Rules,
+    /// Who is told of alerts.
+    pub notifier: Notifier,
     /// When the process started, by the wall clock.
     pub started_at: SystemTime,
     /// The same by the steady clock.
@@ -43,6 +54,21 @@ impl App {
         Arc::clone(&self.file.borrow())
     }
 
+    /// Where this server is reached, without a slash at the end.
+    #[must_use]
+    pub fn external_url(&self) -> String {
+        self.config.external_url(&self.web_address)
+    }
+
+    /// What `/metrics` tells, family by family.
+    #[must_use]
+    pub fn families(&self) -> Vec<Family> {
+        let mut families = self.telemetry.families(&self.storage, self.started_at);
+        families.extend(self.rules.families());
+        families.extend(self.notifier.families());
+        families
+    }
+
     /// Reads the configuration file again; a bad one is refused and the old one stays.
     ///
     /// # Errors
@@ -50,7 +76,11 @@ impl App {
     pub fn reload(&self) -> Result<(), String> {
         let result = self.config.load_file();
         self.telemetry.config_reloaded(result.is_ok());
-        self.file.send_replace(Arc::new(result?));
+        let file = result?;
+        for warning in file.warnings() {
+            tracing::warn!("{warning}");
+        }
+        self.file.send_replace(Arc::new(file));
         Ok(())
     }
 }

@@ -2,8 +2,17 @@
 //!
 //! Each flag `--a.b-c` has an environment variable `TRILOBITE_A_B_C`; the flag wins.
 
+pub mod alerting;
+pub mod document;
+mod fault;
+mod glob;
+mod http_client;
+mod otlp;
 mod prometheus_yml;
+pub mod rule_file;
+mod scrape;
 mod units;
+mod yaml;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -11,8 +20,20 @@ use std::time::Duration;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser};
 
+pub use alerting::{AlertingConfig, AlertmanagerConfig};
+pub use glob::glob;
+pub use http_client::{
+    Authorization, BasicAuth, HeaderValues, HttpClientConfig, HttpClientFields, TlsConfig,
+    TlsVersion,
+};
+pub use otlp::{OtlpConfig, Promotion, TranslationStrategy};
 pub use prometheus_yml::{GlobalConfig, PrometheusConfig};
-pub use units::{format_duration, parse_bytes, parse_duration};
+pub use scrape::{
+    EscapingScheme, FileDiscovery, NameScheme, ScrapeConfig, ScrapeDefaults, ScrapeLimits,
+    ScrapeProtocol, TargetGroup, check_address,
+};
+pub use units::{format_bytes, format_duration, parse_bytes, parse_duration};
+pub use yaml::{Yaml, YamlMap};
 
 /// A duration flag; `None` where the text is `0`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,9 +51,15 @@ fn span(text: &str) -> Result<Span, String> {
     parse_duration(text).map(Span)
 }
 
+/// Shown below the flags.
+const SUB_COMMANDS: &str = "Sub-commands (each has its own --help):
+  check config FILE...  check configuration files and the rule files they name
+  check rules FILE...   check rule files
+  test rules FILE...    run unit tests of rules";
+
 /// Settings from the command line and the environment.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "trilobite", version, about = "Stands in for Prometheus, Loki and Jaeger in one process.", long_about = None, args_override_self = true, max_term_width = 110)]
+#[command(name = "trilobite", version, about = "Stands in for Prometheus, Loki and Jaeger in one process.", long_about = None, args_override_self = true, max_term_width = 110, after_help = SUB_COMMANDS)]
 pub struct Config {
     /// Addresses.
     #[command(flatten)]
@@ -167,6 +194,14 @@ pub struct Config {
     #[arg(long = "jaeger.sampling-file", value_name = "FILE")]
     pub jaeger_sampling_file: Option<PathBuf>,
 
+    /// Where others reach this server, for links in alerts; the host's name and the web port when absent
+    #[arg(long = "web.external-url", value_name = "URL")]
+    pub web_external_url: Option<String>,
+
+    /// Rules and alerts.
+    #[command(flatten)]
+    pub rules: RuleFlags,
+
     /// error, warn, info, debug or trace
     #[arg(long = "log.level", default_value = "info", value_name = "LEVEL")]
     pub log_level: String,
@@ -269,6 +304,52 @@ pub struct Listen {
     pub upstream_ports: bool,
 }
 
+/// Rules and alerts.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Rules and alerts")]
+pub struct RuleFlags {
+    /// Longest outage after which alerts still know since when they are pending
+    #[arg(long = "rules.alert.for-outage-tolerance", default_value = "1h", value_parser = span, value_name = "DURATION")]
+    pub for_outage_tolerance: Span,
+
+    /// Shortest time between a restart and an alert that was pending before it
+    #[arg(long = "rules.alert.for-grace-period", default_value = "10m", value_parser = span, value_name = "DURATION")]
+    pub for_grace_period: Span,
+
+    /// Shortest time until an alert that goes on is sent again
+    #[arg(long = "rules.alert.resend-delay", default_value = "1m", value_parser = span, value_name = "DURATION")]
+    pub resend_delay: Span,
+
+    /// Taken so that a Prometheus command line works: the rules of a group are evaluated one after the other
+    #[arg(
+        long = "rules.max-concurrent-evals",
+        default_value_t = 4,
+        value_name = "N",
+        hide = true
+    )]
+    pub max_concurrent_evals: u64,
+
+    /// Most alerts that wait to be sent to an Alertmanager
+    #[arg(
+        long = "alertmanager.notification-queue-capacity",
+        default_value_t = 10_000,
+        value_name = "N"
+    )]
+    pub notification_queue_capacity: usize,
+
+    /// Most alerts of one request to an Alertmanager
+    #[arg(
+        long = "alertmanager.notification-batch-size",
+        default_value_t = 256,
+        value_name = "N"
+    )]
+    pub notification_batch_size: usize,
+
+    /// Send the alerts that wait when the server stops
+    #[arg(long = "alertmanager.drain-notification-queue-on-shutdown", default_value = "true", num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
+    pub drain_notification_queue: bool,
+}
+
 /// Features by Prometheus's names that have a meaning here.
 pub const KNOWN_FEATURES: &[&str] = &[
     "promql-experimental-functions",
@@ -280,8 +361,10 @@ pub const KNOWN_FEATURES: &[&str] = &[
     "promql-at-modifier",
     "promql-negative-offset",
     "exemplar-storage",
+    "extra-scrape-metrics",
     "native-histograms",
     "type-and-unit-labels",
+    "otlp-deltatocumulative",
     "otlp-native-delta-ingestion",
     "st-storage",
     "use-start-timestamps",
@@ -333,9 +416,37 @@ impl Config {
     pub fn load_file(&self) -> Result<PrometheusConfig, String> {
         match &self.config_file {
             None => Ok(PrometheusConfig::default()),
-            Some(path) => PrometheusConfig::load(path)
-                .map_err(|e| format!("--config.file={}: {e}", path.display())),
+            Some(path) => {
+                let load = || {
+                    let mut file = PrometheusConfig::load(path)?;
+                    let options = crate::query::parse_options(self);
+                    file.rules = rule_file::load_all(&file.alerting.rule_files, &options)?;
+                    Ok(file)
+                };
+                load().map_err(|e: String| format!("--config.file={}: {e}", path.display()))
+            }
         }
+    }
+
+    /// Where this server is reached, without a slash at the end. `web_address` is the web port as bound.
+    #[must_use]
+    pub fn external_url(&self, web_address: &str) -> String {
+        if let Some(url) = self
+            .web_external_url
+            .as_deref()
+            .filter(|url| !url.is_empty())
+        {
+            return url.trim_end_matches('/').to_owned();
+        }
+        let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        let hostname = match hostname.trim() {
+            "" => "localhost",
+            hostname => hostname,
+        };
+        let port = web_address
+            .rsplit_once(':')
+            .map_or("9090", |(_, port)| port);
+        format!("http://{hostname}:{port}")
     }
 
     /// The settings of storage. The window of the file counts where the flag is absent.

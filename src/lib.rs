@@ -9,12 +9,21 @@
 pub mod api;
 pub mod app;
 pub mod body;
+pub mod cli;
 pub mod config;
+mod discovery;
+#[doc(hidden)]
+pub mod fuzz;
+mod http_client;
 pub mod ingest;
+pub mod notify;
 pub mod query;
+pub mod relabel;
+pub mod rules;
 pub mod scrape;
 pub mod server;
 mod starting;
 pub mod telemetry;
+pub mod template;
 pub mod tenant;
 pub mod wire;

@@ -6,7 +6,11 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let config = match trilobite::config::Config::from_args(std::env::args_os()) {
+    let args: Vec<_> = std::env::args_os().collect();
+    if let Some(code) = trilobite::cli::run(&args) {
+        return code;
+    }
+    let config = match trilobite::config::Config::from_args(args) {
         Ok(config) => config,
         Err(e) => e.exit(),
     };

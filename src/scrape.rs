@@ -1,15 +1,41 @@
-//! The built-in scrape of this process itself, so that a newcomer's first query has an answer.
+//! Scraping: the jobs of the configuration, or this process itself where there is no configuration.
+//!
+//! ```text
+//! configuration ─▶ pool, one a job ─ discovery, relabelling ─▶ targets ─▶ scrape_loop, one a target
+//!                                                                            └─▶ client ─▶ text ─▶ series ─▶ write
+//! ```
+//! One task holds the pools and follows the configuration and the files of service discovery; each target has a task of
+//! its own. A reload leaves alone what it does not change.
 
-use std::time::{Duration, Instant};
+mod client;
+mod counters;
+pub mod exposition;
+mod families;
+mod pool;
+mod protobuf;
+mod scrape_loop;
+mod series;
+mod target;
+pub mod text;
 
-use storage::model::{METRIC_NAME, Metadata, NO_START_MS, Tenant};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use promql::lexer::quote;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
+use xxhash_rust::xxh3::xxh3_64;
 
-use crate::app::AppState;
-use crate::ingest::remote_write::{append_written, now_ms};
-use crate::telemetry::Family;
-use crate::wire::remote_write::Writer;
+use crate::app::{App, AppState};
+use crate::config::{PrometheusConfig, ScrapeConfig, ScrapeDefaults, TargetGroup};
+pub use counters::Counters;
+use counters::add;
+pub(crate) use pool::PoolView;
+use pool::{Loops, Pool, look_at};
+pub(crate) use target::Target;
 
 /// The job of the self-scrape.
 pub const JOB: &str = "trilobite";
@@ -17,96 +43,185 @@ pub const JOB: &str = "trilobite";
 /// Time from one self-scrape to the next.
 pub const INTERVAL: Duration = Duration::from_secs(15);
 
-/// Scrapes this process every 15 seconds until it stops, the first time at once.
-pub async fn self_scrape(app: AppState, mut stopped: watch::Receiver<bool>) {
-    // With several tenants nobody but the one called anonymous would see it.
-    let tenant = Tenant::anonymous();
-    let mut ticks = tokio::time::interval(INTERVAL);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+/// What the API sees of scraping: all jobs, by name.
+#[derive(Debug, Default)]
+pub struct Pools(Mutex<BTreeMap<String, PoolView>>);
+
+impl Pools {
+    /// All jobs.
+    pub(crate) fn all(&self) -> BTreeMap<String, PoolView> {
+        self.0.lock().clone()
+    }
+
+    /// One job.
+    pub(crate) fn get(&self, job: &str) -> Option<PoolView> {
+        self.0.lock().get(job).cloned()
+    }
+}
+
+/// Scrapes until the process stops.
+pub async fn run(app: AppState, mut stopped: watch::Receiver<bool>) {
+    let mut file = app.file.subscribe();
+    let mut scraping = Scraping {
+        app: Arc::clone(&app),
+        pools: BTreeMap::new(),
+        loops: Loops {
+            app: Arc::clone(&app),
+            tasks: JoinSet::new(),
+            stopped: stopped.clone(),
+            seed: 0,
+        },
+    };
+    let mut looks = tokio::time::interval(crate::discovery::LOOK);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
-        tokio::select! {
-            _ = ticks.tick() => {}
-            _ = stopped.wait_for(|s| *s) => return,
-        }
-        let begun = Instant::now();
-        let families = app.telemetry.families(&app.storage, app.started_at);
-        let body = encode(&families, &app.web_address, now_ms(), begun.elapsed());
-        if let Err(e) = append_written(&app, &tenant, &body).await {
-            tracing::warn!("self-scrape: {e}");
+        let config = Arc::clone(&file.borrow_and_update());
+        scraping.apply(&config).await;
+        loop {
+            let tasks = &mut scraping.loops.tasks;
+            tokio::select! {
+                _ = looks.tick() => scraping.look(false).await,
+                changed = file.changed() => match changed {
+                    Ok(()) => break,
+                    Err(_) => return,
+                },
+                Some(ended) = tasks.join_next(), if !tasks.is_empty() => {
+                    if let Err(e) = ended {
+                        tracing::error!("a scrape loop ended: {e}");
+                    }
+                }
+                () = stop(&mut stopped) => {
+                    while tasks.join_next().await.is_some() {}
+                    return;
+                }
+            }
         }
     }
 }
 
-/// One scrape as a write request: the families, and what Prometheus adds to every scrape.
-fn encode(families: &[Family], instance: &str, t_ms: i64, took: Duration) -> Vec<u8> {
-    let mut writer = Writer::default();
-    let target = [("instance", instance), ("job", JOB)];
-    let mut count = 0;
-    for family in families {
-        writer.metadata(&Metadata {
-            family: family.name.to_owned(),
-            metric_type: family.metric_type,
-            help: family.help.to_owned(),
-            unit: String::new(),
+/// Ends when the process is to stop.
+async fn stop(stopped: &mut watch::Receiver<bool>) {
+    // Whoever could say so is gone: that is a stop, too.
+    let _ = stopped.wait_for(|s| *s).await;
+}
+
+/// The jobs that run.
+struct Scraping {
+    app: AppState,
+    pools: BTreeMap<String, Pool>,
+    loops: Loops,
+}
+
+impl Scraping {
+    /// Follows a configuration.
+    async fn apply(&mut self, config: &PrometheusConfig) {
+        self.loops.seed = seed(config);
+        let jobs = jobs(&self.app, config);
+        let counters = &self.app.telemetry.scrape;
+        let names: BTreeSet<&str> = jobs.iter().map(|j| j.job_name.as_str()).collect();
+        self.pools.retain(|name, pool| {
+            let stays = names.contains(name.as_str());
+            if !stays {
+                pool.retire();
+                counters.forget(name);
+                self.app.scrapes.0.lock().remove(name);
+            }
+            stays
         });
-        for (labels, value) in &family.samples {
-            count += 1;
-            writer.series(
-                labels
-                    .iter()
-                    .chain(target)
-                    .chain([(METRIC_NAME, family.name)]),
-            );
-            writer.float(t_ms, *value, NO_START_MS);
+        let is_own = self.app.config.config_file.is_none();
+        for job in jobs {
+            let name = job.job_name.clone();
+            let outcome = match self.pools.get_mut(&name) {
+                Some(pool) => pool.reload(&self.app, job, is_own),
+                None => {
+                    add(&counters.pools, 1);
+                    Pool::new(&self.app, job, is_own)
+                        .map(|pool| {
+                            self.pools.insert(name.clone(), pool);
+                        })
+                        .inspect_err(|_| add(&counters.pools_failed, 1))
+                }
+            };
+            if let Err(e) = outcome {
+                tracing::error!("job {} is not set up: {e}", quote(&name));
+            }
+        }
+        self.look(true).await;
+    }
+
+    /// Looks at the files of service discovery, and determines targets where they changed or where `all` says so.
+    async fn look(&mut self, all: bool) {
+        let pools = self.pools.iter_mut();
+        let mut files: Vec<_> = pools
+            .map(|(name, pool)| (name.clone(), pool.take_files()))
+            .filter(|(_, files)| !files.is_empty())
+            .collect();
+        let looked = tokio::task::spawn_blocking(move || {
+            let looks = files.iter_mut().map(|(_, files)| look_at(files));
+            let looks: Vec<_> = looks.collect();
+            files.into_iter().zip(looks)
+        });
+        let counters = &self.app.telemetry.scrape;
+        let mut changed = BTreeSet::new();
+        match looked.await {
+            Ok(looked) => {
+                for ((name, files), look) in looked {
+                    add(&counters.file_read_errors, look.errors);
+                    if let Some(pool) = self.pools.get_mut(&name) {
+                        pool.looked(files);
+                    }
+                    if look.changed {
+                        changed.insert(name);
+                    }
+                }
+            }
+            Err(e) => tracing::error!("file_sd_configs: {e}"),
+        }
+        for (name, pool) in &mut self.pools {
+            if all || changed.contains(name) {
+                let view = pool.sync(&mut self.loops);
+                self.app.scrapes.0.lock().insert(name.clone(), view);
+            }
+        }
+        if all || !changed.is_empty() {
+            add(&counters.updates, 1);
+            counters.files(self.pools.values().flat_map(Pool::file_times).collect());
         }
     }
-    for (name, value) in [
-        ("up", 1.0),
-        ("scrape_duration_seconds", took.as_secs_f64()),
-        ("scrape_samples_scraped", f64::from(count)),
-        ("scrape_samples_post_metric_relabeling", f64::from(count)),
-    ] {
-        writer.series(target.into_iter().chain([(METRIC_NAME, name)]));
-        writer.float(t_ms, value, NO_START_MS);
+}
+
+/// The jobs of the configuration; without a file, this process itself.
+fn jobs(app: &App, config: &PrometheusConfig) -> Vec<Arc<ScrapeConfig>> {
+    if app.config.config_file.is_some() {
+        return config.scrape_configs.clone();
     }
-    writer.finish()
+    if !app.config.scrape_self {
+        return Vec::new();
+    }
+    let defaults = ScrapeDefaults {
+        interval: INTERVAL,
+        ..ScrapeDefaults::default()
+    };
+    // A target needs an address, even where nobody listens.
+    let address = match app.web_address.as_str() {
+        "" => "localhost",
+        address => address,
+    };
+    vec![Arc::new(ScrapeConfig {
+        static_configs: vec![TargetGroup {
+            targets: vec![address.to_owned()],
+            labels: BTreeMap::new(),
+        }],
+        ..ScrapeConfig::new(JOB, &defaults)
+    })]
+}
+
+/// Servers of one configuration ask their targets at different times.
+fn seed(config: &PrometheusConfig) -> u64 {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let labels = &config.global.external_labels;
+    xxh3_64(format!("{host}{labels:?}").as_bytes())
 }
 
 #[cfg(test)]
-mod tests {
-    use storage::model::{Labels, MetricType};
-
-    use super::*;
-    use crate::wire::remote_write::{Form, decode};
-
-    #[test]
-    fn a_scrape_carries_up_and_the_labels_of_its_target() {
-        let family = Family {
-            name: "m",
-            metric_type: MetricType::Gauge,
-            help: "Help.",
-            samples: vec![(Labels::from_pairs([("a", "b")]), 3.0)],
-        };
-        let body = encode(&[family], "here:1", 5, Duration::ZERO);
-        let batch = decode(&body, Form { with_start: true }).unwrap();
-        let mut pairs = Vec::new();
-        let names: Vec<String> = batch
-            .series
-            .iter()
-            .map(|s| {
-                (batch.decode_labels)(s.key, &mut pairs).unwrap();
-                Labels::from_sorted(pairs.iter().copied()).to_string()
-            })
-            .collect();
-        assert_eq!(
-            names[0],
-            r#"{__name__="m", a="b", instance="here:1", job="trilobite"}"#
-        );
-        assert_eq!(
-            names[1],
-            r#"{__name__="up", instance="here:1", job="trilobite"}"#
-        );
-        assert_eq!(batch.t_ms, [5; 5]);
-        assert_eq!(batch.metadata[0].family, "m");
-    }
-}
+mod tests;

@@ -20,7 +20,7 @@ use crate::config::{Config, KNOWN_FEATURES, PrometheusConfig};
 use crate::ingest::jaeger_udp::{self, Protocol};
 use crate::ingest::record::Decoder;
 use crate::starting::Door;
-use crate::{api, ingest, scrape};
+use crate::{api, ingest, notify, rules, scrape};
 
 /// How long open requests may take once a stop was asked for.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -32,6 +32,13 @@ const DRAIN: Duration = Duration::from_secs(10);
 /// or file at fault.
 pub async fn run(config: Config) -> anyhow::Result<()> {
     let file = config.load_file().map_err(|e| anyhow!(e))?;
+    let deltas = ["otlp-deltatocumulative", "otlp-native-delta-ingestion"];
+    if deltas.iter().all(|name| config.feature(name)) {
+        let [a, b] = deltas;
+        return Err(anyhow!(
+            "--enable-feature: cannot enable {a} and {b} features at the same time"
+        ));
+    }
     warn_about(&config, &file);
     let listeners = Listeners::bind(&config).await?;
     let web_address = listeners.web_address.clone();
@@ -48,7 +55,11 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         file: watch::Sender::new(Arc::new(file)),
         storage: Arc::clone(&storage),
         queries: tokio::sync::Semaphore::new(config.query_max_concurrency.max(1)),
+        otlp_totals: ingest::otlp_metrics::Totals::default(),
         telemetry: crate::telemetry::Telemetry::default(),
+        scrapes: crate::scrape::Pools::default(),
+        rules: crate::rules::Rules::default(),
+        notifier: crate::notify::Notifier::default(),
         started_at: SystemTime::now(),
         started: Instant::now(),
         config,
@@ -56,9 +67,16 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     app.telemetry.config_reloaded(true);
     waiting.open(&app, &stopped, &mut tasks);
     tracing::info!("ready");
-    if app.config.scrape_self && app.config.config_file.is_none() {
-        tasks.spawn(scrape::self_scrape(Arc::clone(&app), stopped.clone()));
-    }
+    tasks.spawn(scrape::run(Arc::clone(&app), stopped.clone()));
+    let (no_more_alerts, notifier_stopped) = watch::channel(false);
+    tasks.spawn({
+        let (app, stopped) = (Arc::clone(&app), stopped.clone());
+        async move {
+            rules::run(app, stopped).await;
+            no_more_alerts.send_replace(true);
+        }
+    });
+    tasks.spawn(notify::run(Arc::clone(&app), notifier_stopped));
     wait_for_stop(&app).await?;
     tracing::info!(
         "stopping: no new requests, {} s for open ones",
@@ -332,8 +350,8 @@ fn warn_about(config: &Config, file: &PrometheusConfig) {
             tracing::warn!("--enable-feature={name}: unknown feature, ignored");
         }
     }
-    for section in &file.ignored_sections {
-        tracing::warn!("configuration section {section} is not acted upon by this version");
+    for warning in file.warnings() {
+        tracing::warn!("{warning}");
     }
     if config.tsdb_retention_size.is_some() {
         tracing::warn!("--storage.tsdb.retention.size is not acted upon by this version");

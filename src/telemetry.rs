@@ -41,6 +41,8 @@ pub struct Telemetry {
     pub line_bytes_in: AtomicU64,
     /// Spans taken.
     pub spans_in: AtomicU64,
+    /// What scraping counts.
+    pub scrape: crate::scrape::Counters,
     reload_failed: AtomicBool,
     reload_seconds: AtomicU64,
 }
@@ -89,6 +91,7 @@ impl Telemetry {
     pub fn families(&self, storage: &Storage, started_at: SystemTime) -> Vec<Family> {
         let mut out = Collector::default();
         self.own(&mut out);
+        self.scrape.collect(&mut out);
         of_storage(storage, &mut out);
         of_process(started_at, &mut out);
         out.families
@@ -214,13 +217,20 @@ pub fn exposition(families: &[Family]) -> String {
     out
 }
 
+/// Families while they are collected.
 #[derive(Default)]
-struct Collector {
+pub(crate) struct Collector {
     families: Vec<Family>,
 }
 
 impl Collector {
-    fn family(&mut self, name: &'static str, metric_type: MetricType, help: &'static str) {
+    /// Begins a family.
+    pub(crate) fn family(
+        &mut self,
+        name: &'static str,
+        metric_type: MetricType,
+        help: &'static str,
+    ) {
         self.families.push(Family {
             name,
             metric_type,
@@ -229,7 +239,8 @@ impl Collector {
         });
     }
 
-    fn value(&mut self, labels: &[(&str, &str)], value: f64) {
+    /// Adds a sample to the family begun last.
+    pub(crate) fn value(&mut self, labels: &[(&str, &str)], value: f64) {
         if let Some(family) = self.families.last_mut() {
             family
                 .samples
@@ -237,7 +248,14 @@ impl Collector {
         }
     }
 
-    fn one(&mut self, name: &'static str, kind: MetricType, help: &'static str, value: f64) {
+    /// A family of one sample without labels.
+    pub(crate) fn one(
+        &mut self,
+        name: &'static str,
+        kind: MetricType,
+        help: &'static str,
+        value: f64,
+    ) {
         self.family(name, kind, help);
         self.value(&[], value);
     }

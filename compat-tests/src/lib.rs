@@ -19,6 +19,7 @@ pub mod live;
 pub mod paths;
 pub mod promqltest;
 pub mod replay;
+pub mod rules;
 pub mod sample;
 pub mod scrape_target;
 pub mod server;

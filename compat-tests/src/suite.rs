@@ -136,18 +136,12 @@ pub async fn root(
                 out.push(report);
             }
         }
-        let rules = files(&path.join("rules_unit_tests"), &["yml"]);
-        let tests = rules
-            .iter()
-            .filter(|p| p.to_string_lossy().ends_with(".test.yml"))
-            .count();
-        if tests > 0 && wanted("metrics/rules_unit_tests") {
-            let report = Report {
-                file: format!("{folder}/rules_unit_tests"),
-                total: tests,
-                notes: vec!["the server has no rule tester".to_owned()],
-                ..Report::default()
-            };
+        let unit_tests = path.join("rules_unit_tests");
+        let name = format!("{folder}/rules_unit_tests");
+        if unit_tests.is_dir()
+            && wanted(&name)
+            && let Some(report) = crate::rules::unit_tests(&unit_tests, &name)?
+        {
             report.print(run.show);
             out.push(report);
         }

@@ -12,6 +12,9 @@ const UNITS: [(&str, u64); 7] = [
     ("ms", 1),
 ];
 
+/// The longest duration that Go has: 2^63 - 1 nanoseconds.
+const MAX_DURATION_MS: u64 = i64::MAX as u64 / 1_000_000;
+
 /// Reads a Prometheus duration: `1h30m`, `30d`, `100ms`, `0`. Units go from large to small, each once.
 ///
 /// # Errors
@@ -20,31 +23,39 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     if text == "0" {
         return Ok(Duration::ZERO);
     }
-    let fault = || format!("not a valid duration string: {text:?}");
-    let (mut rest, mut total_ms, mut next_unit) = (text, 0_u64, 0);
-    if rest.is_empty() {
+    let quoted = || promql::lexer::quote(text);
+    let fault = || format!("not a valid duration string: {}", quoted());
+    if text.is_empty() {
         return Err("empty duration string".to_owned());
     }
+    let (mut rest, mut total_ms, mut next_unit) = (text, 0_u64, 0);
     while !rest.is_empty() {
-        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-        let number: u64 = rest[..digits].parse().map_err(|_| fault())?;
-        rest = &rest[digits..];
-        let letters = rest.bytes().take_while(u8::is_ascii_alphabetic).count();
-        let unit = UNITS
-            .iter()
-            .position(|(u, _)| *u == &rest[..letters])
-            .ok_or_else(fault)?;
-        if unit < next_unit {
+        let (digits, behind) = split_while(rest, |c| c.is_ascii_digit());
+        let (unit, behind) = split_while(behind, |c| !c.is_ascii_digit());
+        let number: u64 = digits.parse().map_err(|_| fault())?;
+        if unit.is_empty() {
             return Err(fault());
         }
-        next_unit = unit + 1;
-        rest = &rest[letters..];
-        let part = number.checked_mul(UNITS[unit].1);
-        total_ms = part
-            .and_then(|p| total_ms.checked_add(p))
-            .ok_or_else(fault)?;
+        let Some(at) = UNITS.iter().position(|(u, _)| *u == unit) else {
+            let unit = promql::lexer::quote(unit);
+            return Err(format!("unknown unit {unit} in duration {}", quoted()));
+        };
+        if at < next_unit {
+            return Err(fault());
+        }
+        next_unit = at + 1;
+        rest = behind;
+        total_ms = number
+            .checked_mul(UNITS[at].1)
+            .and_then(|part| total_ms.checked_add(part))
+            .filter(|total| *total <= MAX_DURATION_MS)
+            .ok_or("duration out of range")?;
     }
     Ok(Duration::from_millis(total_ms))
+}
+
+fn split_while(text: &str, belongs: impl Fn(char) -> bool) -> (&str, &str) {
+    text.split_at(text.find(|c| !belongs(c)).unwrap_or(text.len()))
 }
 
 /// Writes a duration as Prometheus does: `15s`, `1m30s`, `1d`, `0s`.
@@ -56,9 +67,9 @@ pub fn format_duration(duration: Duration) -> String {
     }
     let mut out = String::new();
     for (i, (unit, ms)) in UNITS.iter().enumerate() {
-        // Years, weeks and days only where nothing is left over, as `1d` and not `24h`, but `25h` and not `1d1h`.
+        // Years and weeks only where nothing is left over: `90d` is easier to read than `12w6d`.
         let whole = rest.is_multiple_of(*ms);
-        if rest >= *ms && (i >= 3 || whole) {
+        if rest >= *ms && (i >= 2 || whole) {
             out.push_str(&format!("{}{unit}", rest / ms));
             rest %= ms;
         }
@@ -93,6 +104,24 @@ pub fn parse_bytes(text: &str) -> Result<u64, String> {
     } else {
         Err(fault())
     }
+}
+
+/// Writes a size as Prometheus does: `32MiB`, `1KiB512B`, `0B`.
+#[must_use]
+pub fn format_bytes(bytes: u64) -> String {
+    let mut rest = bytes;
+    let mut out = String::new();
+    for (power, unit) in ["EiB", "PiB", "TiB", "GiB", "MiB", "KiB", "B"]
+        .iter()
+        .enumerate()
+    {
+        let size = 1_u64 << (10 * (6 - power));
+        if rest >= size {
+            out.push_str(&format!("{}{unit}", rest / size));
+            rest %= size;
+        }
+    }
+    if out.is_empty() { "0B".to_owned() } else { out }
 }
 
 /// 60 % of the memory of this machine or of its control group, whichever is smaller.
@@ -145,20 +174,27 @@ mod tests {
             "1y2w3d4h5m6s7ms",
             365 * 86_400_000 + 17 * 86_400_000 + 14_706_007,
         );
-        for bad in [
-            "",
-            "1",
-            "s",
-            "1s1m",
-            "1.5h",
-            "1x",
-            "-1s",
-            "99999999999y",
-            "1h1h",
+        for (bad, fault) in [
+            ("", "empty duration string"),
+            ("1", "not a valid duration string: \"1\""),
+            ("s", "not a valid duration string: \"s\""),
+            ("1s1m", "not a valid duration string: \"1s1m\""),
+            ("1h1h", "not a valid duration string: \"1h1h\""),
+            ("-1s", "not a valid duration string: \"-1s\""),
+            ("1.5h", "unknown unit \".\" in duration \"1.5h\""),
+            ("1x", "unknown unit \"x\" in duration \"1x\""),
+            (
+                "5 minutes",
+                "unknown unit \" minutes\" in duration \"5 minutes\"",
+            ),
+            ("99999999999y", "duration out of range"),
+            ("293y", "duration out of range"),
         ] {
-            assert!(parse_duration(bad).is_err(), "{bad}");
+            assert_eq!(parse_duration(bad), Err(fault.to_owned()), "{bad}");
         }
-        for text in ["0s", "15s", "1m30s", "1d", "25h", "1w", "1y", "2h", "100ms"] {
+        for text in [
+            "0s", "15s", "1m30s", "1d", "1d1h", "1w", "90d", "1y", "2h", "100ms",
+        ] {
             assert_eq!(format_duration(parse_duration(text).unwrap()), text);
         }
     }
@@ -171,6 +207,14 @@ mod tests {
         assert_eq!(parse_bytes("1.5k"), Ok(1536));
         for bad in ["", "x", "-1", "1 mile"] {
             assert!(parse_bytes(bad).is_err(), "{bad}");
+        }
+        for (bytes, text) in [
+            (32 << 20, "32MiB"),
+            (1536, "1KiB512B"),
+            (0, "0B"),
+            (3 << 30, "3GiB"),
+        ] {
+            assert_eq!(format_bytes(bytes), text);
         }
     }
 }

@@ -16,13 +16,13 @@ const REF_TYPE: &str = "opentracing.ref_type";
 /// Whether the scope's name is looked for among a span's tags: protobuf senders put it there, and
 /// Thrift has always left it an ordinary tag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Scopes {
+pub(crate) enum Scopes {
     FromTags,
     None,
 }
 
 /// The request of a batch. Spans with a process of their own get a resource of their own.
-pub(super) fn to_otlp(batch: Batch, scopes: Scopes) -> ExportTraceServiceRequest {
+pub(crate) fn to_otlp(batch: Batch, scopes: Scopes) -> ExportTraceServiceRequest {
     let mut resource_spans: Vec<(Option<Process>, ResourceSpans)> = Vec::new();
     for mut span in batch.spans {
         let process = span.process.take().or_else(|| batch.process.clone());

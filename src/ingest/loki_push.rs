@@ -3,7 +3,7 @@
 //! Every form becomes the protobuf one, which is what the log keeps; network and replay decode it with [`decode`].
 //! Lines that a limit refuses are taken out before the record is written, so that a replay decides nothing.
 
-mod json;
+pub(crate) mod json;
 mod labels;
 
 use std::borrow::Cow;

@@ -128,7 +128,7 @@ type Pairs = Vec<(String, String)>;
 type OwnStream = (Pairs, Vec<(i64, String, Pairs)>);
 
 /// The request as a push. Resources without records leave nothing.
-fn to_push(request: &ExportLogsServiceRequest) -> Vec<u8> {
+pub(crate) fn to_push(request: &ExportLogsServiceRequest) -> Vec<u8> {
     let now_ns = now_ms().saturating_mul(1_000_000);
     let mut streams: Vec<OwnStream> = Vec::new();
     let mut known: HashMap<Pairs, usize> = HashMap::new();

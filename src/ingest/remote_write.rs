@@ -248,10 +248,6 @@ pub(crate) enum Whole {
 ///
 /// # Errors
 /// `Bad` and `Storage`.
-#[expect(
-    dead_code,
-    reason = "for doors that take a request whole or not at all"
-)]
 pub(crate) async fn append_whole(
     app: &App,
     tenant: &Tenant,
@@ -299,10 +295,6 @@ pub struct Written {
     /// Refused samples, those of the door first; storage names the first hundred.
     pub(crate) faults: Vec<ItemFault>,
     /// Number of refused samples.
-    #[expect(
-        dead_code,
-        reason = "for doors that answer with a count of what they refused"
-    )]
     pub(crate) refused: usize,
 }
 

@@ -2,8 +2,8 @@
 //!
 //! On Zipkin's own port every path but v1's is v2, with any method, as the upstream's receiver has it.
 
-mod v1;
-mod v2;
+pub(crate) mod v1;
+pub(crate) mod v2;
 
 use axum::Router;
 use axum::body::Body;

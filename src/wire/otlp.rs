@@ -17,11 +17,13 @@ pub(crate) use common::{
 pub(crate) use logs::{
     ExportLogsPartialSuccess, ExportLogsServiceRequest, ExportLogsServiceResponse, LogRecord,
 };
+#[cfg(test)]
+pub(crate) use metrics::Sum;
 pub(crate) use metrics::{
     Exemplar, ExponentialHistogramDataPoint, ExportMetricsPartialSuccess,
     ExportMetricsServiceRequest, ExportMetricsServiceResponse, HistogramDataPoint, Metric,
-    NumberDataPoint, SummaryDataPoint, exemplar, exponential_histogram_data_point, metric,
-    number_data_point,
+    NumberDataPoint, ResourceMetrics, ScopeMetrics, SummaryDataPoint, exemplar,
+    exponential_histogram_data_point, metric, number_data_point,
 };
 pub(crate) use trace::{
     ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,

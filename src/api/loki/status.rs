@@ -22,7 +22,7 @@ pub(super) async fn ready(State(app): State<AppState>) -> Response {
 }
 
 pub(super) async fn metrics(State(app): State<AppState>) -> Response {
-    let families = app.telemetry.families(&app.storage, app.started_at);
+    let families = app.families();
     let headers = [(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
     (headers, crate::telemetry::exposition(&families)).into_response()
 }

@@ -46,7 +46,7 @@ pub(super) async fn metrics(State(app): State<AppState>) -> Response {
         header::CONTENT_TYPE,
         "text/plain; version=0.0.4; charset=utf-8; escaping=underscores",
     )];
-    let families = app.telemetry.families(&app.storage, app.started_at);
+    let families = app.families();
     (headers, crate::telemetry::exposition(&families)).into_response()
 }
 

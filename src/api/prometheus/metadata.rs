@@ -1,38 +1,72 @@
-//! `GET /api/v1/metadata`: type, help and unit of metric families.
+//! `GET /api/v1/metadata`: type, help and unit of metric families, as active targets show them and as senders told.
 
 use axum::extract::State;
 use axum::response::Response;
 use serde_json::{Map, Value, json};
+use storage::model::{Metadata, Tenant};
 
 use super::error::ApiError;
 use super::format::success;
 use super::params::Ask;
+use super::targets;
 use crate::app::AppState;
 
 pub(super) async fn handle(State(app): State<AppState>, ask: Ask) -> Result<Response, ApiError> {
-    let limit = number(&ask, "limit")?;
-    let limit_per_metric = number(&ask, "limit_per_metric")?;
+    let limit = targets::limit(&ask)?;
+    let per_metric = number(&ask, "limit_per_metric")?;
     let metric = Some(ask.params.get("metric")).filter(|m| !m.is_empty());
-    let mut families: Map<String, Value> = Map::new();
+    let mut families = Families {
+        found: Map::new(),
+        limit,
+        per_metric,
+    };
+    // What is scraped belongs to the tenant without a name.
+    if ask.tenant == Tenant::anonymous() {
+        for target in app.scrapes.all().values().flat_map(|pool| &pool.active) {
+            let of_target = target.families.lock();
+            match metric {
+                Some(metric) => of_target
+                    .get(metric)
+                    .into_iter()
+                    .for_each(|m| families.add(m)),
+                None => of_target.iter().for_each(|m| families.add(m)),
+            }
+        }
+    }
     for metadata in app.storage.metadata(&ask.tenant, metric) {
-        let is_new = !families.contains_key(&metadata.family);
-        if is_new && limit.is_some_and(|limit| families.len() >= limit) {
-            break;
+        families.add(&metadata);
+    }
+    Ok(success(&families.found))
+}
+
+struct Families {
+    found: Map<String, Value>,
+    limit: Option<usize>,
+    per_metric: Option<usize>,
+}
+
+impl Families {
+    fn add(&mut self, metadata: &Metadata) {
+        let is_new = !self.found.contains_key(&metadata.family);
+        if is_new && self.limit.is_some_and(|limit| self.found.len() >= limit) {
+            return;
         }
         let entry = json!({
             "type": metadata.metric_type.as_str(),
             "help": metadata.help,
             "unit": metadata.unit,
         });
-        let entries = families.entry(metadata.family).or_insert_with(|| json!([]));
+        let entries = self
+            .found
+            .entry(metadata.family.clone())
+            .or_insert_with(|| json!([]));
         if let Value::Array(entries) = entries
-            && limit_per_metric.is_none_or(|limit| entries.len() < limit)
+            && self.per_metric.is_none_or(|limit| entries.len() < limit)
             && !entries.contains(&entry)
         {
             entries.push(entry);
         }
     }
-    Ok(success(&families))
 }
 
 /// A limit; none where absent or not positive.

@@ -53,7 +53,7 @@ fn to_json(family: &Family) -> Value {
 
 /// The families of `/metrics`, in its order.
 pub(super) fn families(app: &App) -> Vec<Family> {
-    app.telemetry.families(&app.storage, app.started_at)
+    app.families()
 }
 
 #[cfg(test)]

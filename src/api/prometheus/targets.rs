@@ -1,205 +1,260 @@
-//! `GET /api/v1/targets`, `/targets/metadata`, `/scrape_pools`: what is scraped, which is this process itself or nothing.
+//! `GET /api/v1/targets`, `/targets/metadata`, `/targets/relabel_steps`, `/scrape_pools` and `/scrape_pools/config`: what is
+//! scraped, and how it fares.
 
 use axum::extract::State;
 use axum::response::Response;
-use serde_json::{Value, json};
-use storage::model::{Labels, METRIC_NAME, Matcher, MsRange, SampleBuf, Tenant};
-use storage::read::SeriesSelect;
+use serde_json::{Map, Value, json};
+use storage::model::{Labels, Matcher, Metadata};
 
 use super::error::ApiError;
 use super::format::success;
-use super::metadata::number;
-use super::params::{Ask, now_ms};
-use super::self_metrics;
+use super::params::Ask;
 use crate::app::{App, AppState};
-use crate::scrape::JOB as SELF_JOB;
+use crate::relabel::{RelabelConfig, relabel};
+use crate::scrape::{PoolView, Target};
 
-pub(super) async fn handle(State(app): State<AppState>, ask: Ask) -> Result<Response, ApiError> {
+/// Hosts that are this machine and nobody else's.
+const LOCALHOST: [&str; 3] = ["127.0.0.1", "localhost", "::1"];
+
+pub(super) async fn handle(State(app): State<AppState>, ask: Ask) -> Response {
     let state = ask.params.get("state").to_lowercase();
-    let pool = ask.params.get("scrapePool");
     let show = |wanted: &str| matches!(state.as_str(), "" | "any") || state == wanted;
-    let wanted = |_: &Value| pool.is_empty() || pool == SELF_JOB;
-    let active: Vec<Value> = own_target(&app)
-        .await?
-        .into_iter()
-        .filter(wanted)
-        .filter(|_| show("active"))
-        .collect();
-    // Upstream leaves the counts out where dropped targets are not asked for.
-    let dropped_counts = match (show("dropped"), scrapes_itself(&app)) {
-        (false, _) => Value::Null,
-        (true, true) => json!({SELF_JOB: 0}),
-        (true, false) => json!({}),
-    };
-    Ok(success(&json!({
-        "activeTargets": active,
-        "droppedTargets": [],
-        "droppedTargetCounts": dropped_counts,
-    })))
-}
-
-fn scrapes_itself(app: &App) -> bool {
-    app.config.scrape_self && app.config.config_file.is_none()
-}
-
-/// The built-in target, where it is on.
-async fn own_target(app: &App) -> Result<Option<Value>, ApiError> {
-    if !scrapes_itself(app) {
-        return Ok(None);
+    let pools = app.scrapes.all();
+    let wanted = ask.params.get("scrapePool");
+    let chosen = pools
+        .iter()
+        .filter(|(name, _)| wanted.is_empty() || *name == wanted);
+    let own = OwnAddress::of(&app);
+    let (mut active, mut dropped) = (Vec::new(), Vec::new());
+    for (name, pool) in chosen {
+        if show("active") {
+            let targets = pool.active.iter();
+            active.extend(targets.map(|target| active_target(name, target, &own)));
+        }
+        if show("dropped") {
+            let labels = pool.dropped.iter();
+            dropped
+                .extend(labels.map(
+                    |labels| json!({"discoveredLabels": to_json(labels), "scrapePool": name}),
+                ));
+        }
     }
-    let interval = crate::config::format_duration(crate::scrape::INTERVAL);
-    let url = format!("http://{}/metrics", app.web_address);
-    let last = last_scrape(app).await?;
+    // The counts are those of all jobs, and absent where dropped targets are not asked for.
+    let counts = show("dropped").then(|| {
+        let counts = pools.iter();
+        let counts = counts.map(|(name, pool)| (name.clone(), json!(pool.dropped_count)));
+        Value::Object(counts.collect())
+    });
+    success(&json!({
+        "activeTargets": active,
+        "droppedTargets": dropped,
+        "droppedTargetCounts": counts,
+    }))
+}
+
+fn active_target(pool: &str, target: &Target, own: &OwnAddress) -> Value {
+    let status = target.status();
     // Upstream shows the zero time until the first scrape is through.
-    let when = last.t_ms.and_then(chrono::DateTime::from_timestamp_millis);
+    let when = status
+        .at_ms
+        .and_then(chrono::DateTime::from_timestamp_millis);
     let when = when.map_or_else(
         || "0001-01-01T00:00:00Z".to_owned(),
         |t| t.to_rfc3339_opts(chrono::SecondsFormat::Millis, true),
     );
-    Ok(Some(json!({
-        "discoveredLabels": {
-            "__address__": app.web_address,
-            "__metrics_path__": "/metrics",
-            "__scheme__": "http",
-            "__scrape_interval__": interval,
-            "__scrape_timeout__": interval,
-            "job": SELF_JOB,
-        },
-        "labels": {"instance": app.web_address, "job": SELF_JOB},
-        "scrapePool": SELF_JOB,
-        "scrapeUrl": url,
-        "globalUrl": url,
-        "lastError": "",
+    json!({
+        "discoveredLabels": to_json(&target.discovered()),
+        "labels": to_json(&target.public),
+        "scrapePool": pool,
+        "scrapeUrl": target.url,
+        "globalUrl": own.global(&target.url),
+        "lastError": status.error.as_deref().unwrap_or(""),
         "lastScrape": when,
-        "lastScrapeDuration": last.seconds,
-        "health": if last.t_ms.is_some() { "up" } else { "unknown" },
-        "scrapeInterval": interval,
-        "scrapeTimeout": interval,
-    })))
+        "lastScrapeDuration": status.took.as_secs_f64(),
+        "health": status.health(),
+        "scrapeInterval": target.interval_text(),
+        "scrapeTimeout": target.timeout_text(),
+    })
 }
 
-/// The newest self-scrape, as its own series tell it.
-#[derive(Default)]
-struct LastScrape {
-    t_ms: Option<i64>,
-    seconds: f64,
+fn to_json(labels: &Labels) -> Value {
+    let pairs = labels.iter();
+    Value::Object(pairs.map(|(n, v)| (n.to_owned(), json!(v))).collect())
 }
 
-async fn last_scrape(app: &App) -> Result<LastScrape, ApiError> {
-    let now = now_ms();
-    let select = SeriesSelect {
-        matchers: vec![
-            Matcher::equal(METRIC_NAME, "scrape_duration_seconds"),
-            Matcher::equal("job", SELF_JOB),
-            Matcher::equal("instance", app.web_address.as_str()),
-        ],
-        range: MsRange::new(now - 300_000, now),
-    };
-    let mut last = LastScrape::default();
-    let mut set = app
-        .storage
-        .select_series(&Tenant::anonymous(), &select)
-        .await?;
-    while let Some(batch) = set.next_batch().await? {
-        let mut buf = SampleBuf::default();
-        for series in batch {
-            buf.clear();
-            series
-                .samples(&mut buf)
-                .map_err(|e| ApiError::Internal(e.to_string()))?;
-            if let (Some(&t_ms), Some(&seconds)) = (buf.t_ms.last(), buf.values.last()) {
-                last = LastScrape {
-                    t_ms: Some(t_ms),
-                    seconds,
-                };
-            }
+/// Under which address others reach what is local here.
+struct OwnAddress {
+    host: String,
+    port: String,
+}
+
+impl OwnAddress {
+    fn of(app: &App) -> Self {
+        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        let port = app
+            .web_address
+            .rsplit_once(':')
+            .map_or("", |(_, port)| port);
+        Self {
+            host: host.trim().to_owned(),
+            port: port.to_owned(),
         }
     }
-    Ok(last)
+
+    /// A URL as others can use it.
+    fn global(&self, url: &str) -> String {
+        let Some((scheme, rest)) = url.split_once("://") else {
+            return url.to_owned();
+        };
+        let end = rest.find(['/', '?']).unwrap_or(rest.len());
+        let (address, path) = rest.split_at(end);
+        let (host, port) = match address.rsplit_once(':') {
+            Some((host, port)) if !port.contains(']') => (host, port),
+            _ => (address, ""),
+        };
+        let plain = host.trim_start_matches('[').trim_end_matches(']');
+        if !LOCALHOST.contains(&plain) {
+            return url.to_owned();
+        }
+        // What listens on our own port is this process, whose scheme we know.
+        let scheme = if port == self.port { "http" } else { scheme };
+        let colon = if port.is_empty() { "" } else { ":" };
+        format!("{scheme}://{}{colon}{port}{path}", self.host)
+    }
 }
 
-/// Metadata by target: that of the own families, where this process scrapes itself.
 pub(super) async fn metadata(State(app): State<AppState>, ask: Ask) -> Result<Response, ApiError> {
-    let limit = number(&ask, "limit")?.unwrap_or(usize::MAX);
+    let limit = limit(&ask)?.unwrap_or(usize::MAX);
     let text = ask.params.get("match_target");
     let mut matchers: Vec<Matcher> = Vec::new();
     if !text.is_empty() {
         matchers =
             promql::parse_selector(text).map_err(|e| ApiError::parameter("match_target", e))?;
     }
-    let target = Labels::from_pairs([("instance", app.web_address.as_str()), ("job", SELF_JOB)]);
+    let metric = ask.params.get("metric");
     let mut entries: Vec<Value> = Vec::new();
-    if scrapes_itself(&app) && matchers.iter().all(|m| m.matches_labels(&target)) {
-        let metric = ask.params.get("metric");
-        let families = self_metrics::families(&app);
-        let wanted = families
-            .iter()
-            .filter(|f| metric.is_empty() || f.name == metric);
-        for family in wanted.take(limit) {
-            let mut entry = json!({
-                "target": {"instance": app.web_address, "job": SELF_JOB},
-                "type": family.metric_type.as_str(),
-                "help": family.help,
-                "unit": "",
-            });
-            if metric.is_empty() {
-                entry["metric"] = json!(family.name);
-            }
-            entries.push(entry);
+    for target in app.scrapes.all().values().flat_map(|pool| &pool.active) {
+        // The limit is for targets: the last one is told whole.
+        if entries.len() >= limit {
+            break;
+        }
+        if !matchers.iter().all(|m| m.matches_labels(&target.public)) {
+            continue;
+        }
+        let families = target.families.lock();
+        if metric.is_empty() {
+            entries.extend(families.iter().map(|m| entry(target, m, true)));
+        } else if let Some(found) = families.get(metric) {
+            entries.push(entry(target, found, false));
         }
     }
     Ok(success(&entries))
 }
 
+fn entry(target: &Target, metadata: &Metadata, named: bool) -> Value {
+    let mut entry = Map::new();
+    entry.insert("target".to_owned(), to_json(&target.public));
+    if named {
+        entry.insert("metric".to_owned(), json!(metadata.family));
+    }
+    entry.insert("type".to_owned(), json!(metadata.metric_type.as_str()));
+    entry.insert("help".to_owned(), json!(metadata.help));
+    entry.insert("unit".to_owned(), json!(metadata.unit));
+    Value::Object(entry)
+}
+
+/// A limit of metadata: 0 is one, a negative number is none.
+pub(super) fn limit(ask: &Ask) -> Result<Option<usize>, ApiError> {
+    let text = ask.params.get("limit");
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let number: i64 = text
+        .parse()
+        .map_err(|_| ApiError::BadData("limit must be a number".to_owned()))?;
+    Ok(usize::try_from(number).ok())
+}
+
 pub(super) async fn scrape_pools(State(app): State<AppState>) -> Response {
-    let pools: &[&str] = if scrapes_itself(&app) {
-        &[SELF_JOB]
-    } else {
-        &[]
-    };
-    success(&json!({"scrapePools": pools}))
+    let names: Vec<String> = app.scrapes.all().into_keys().collect();
+    success(&json!({"scrapePools": names}))
 }
 
 pub(super) async fn scrape_pool_config(
     State(app): State<AppState>,
     ask: Ask,
 ) -> Result<Response, ApiError> {
-    let pool = pool_of(&ask)?;
-    if !scrapes_itself(&app) || pool != SELF_JOB {
-        return Err(unknown_pool(pool));
-    }
-    let interval = crate::config::format_duration(crate::scrape::INTERVAL);
-    let yaml = format!(
-        "job_name: {SELF_JOB}\nscrape_interval: {interval}\nscrape_timeout: {interval}\nmetrics_path: /metrics\nscheme: http\nstatic_configs:\n- targets:\n  - {}\n",
-        app.web_address
-    );
-    Ok(success(&json!({"yaml": yaml})))
+    let pool = pool_of(&app, pool_name(&ask)?)?;
+    Ok(success(&json!({"yaml": pool.config.to_yaml().to_string()})))
 }
 
-/// No target is relabelled by this version.
+/// What each rule makes of a label set.
 pub(super) async fn relabel_steps(
     State(app): State<AppState>,
     ask: Ask,
 ) -> Result<Response, ApiError> {
-    let pool = pool_of(&ask)?;
-    if !scrapes_itself(&app) || pool != SELF_JOB {
-        return Err(unknown_pool(pool));
+    let name = pool_name(&ask)?;
+    let text = ask.params.get("labels");
+    if text.is_empty() {
+        let fault = "no labels parameter provided";
+        return Err(ApiError::BadData(fault.to_owned()));
     }
-    Ok(success(&json!({"steps": []})))
+    let labels: std::collections::BTreeMap<String, String> = serde_json::from_str(text)
+        .map_err(|e| ApiError::BadData(format!("error parsing labels: {e}")))?;
+    let pool = pool_of(&app, name)?;
+    let mut labels = Some(Labels::from_pairs(labels));
+    let rules = pool.config.relabel_configs.iter();
+    let steps: Vec<Value> = rules.map(|rule| step(rule, &mut labels)).collect();
+    Ok(success(&json!({"steps": steps})))
 }
 
-fn pool_of(ask: &Ask) -> Result<&str, ApiError> {
+fn step(rule: &RelabelConfig, labels: &mut Option<Labels>) -> Value {
+    *labels = labels
+        .take()
+        .and_then(|l| relabel(std::slice::from_ref(rule), &l));
+    json!({
+        "rule": rule.to_json(),
+        "output": to_json(labels.as_ref().unwrap_or(&Labels::empty())),
+        "keep": labels.is_some(),
+    })
+}
+
+fn pool_name(ask: &Ask) -> Result<&str, ApiError> {
     match ask.params.get("scrapePool") {
         "" => Err(ApiError::BadData(
             "no scrapePool parameter provided".to_owned(),
         )),
-        pool => Ok(pool),
+        name => Ok(name),
     }
 }
 
-fn unknown_pool(pool: &str) -> ApiError {
-    ApiError::BadData(format!(
-        "scrape pool {} not found",
-        promql::lexer::quote(pool)
-    ))
+fn pool_of(app: &App, name: &str) -> Result<PoolView, ApiError> {
+    app.scrapes.get(name).ok_or_else(|| {
+        ApiError::BadData(format!(
+            "error retrieving scrape config: scrape pool {} not found",
+            promql::lexer::quote(name)
+        ))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn local_urls_are_shown_as_others_reach_them() {
+        let own = OwnAddress {
+            host: "box".to_owned(),
+            port: "9090".to_owned(),
+        };
+        for (url, expected) in [
+            ("http://127.0.0.1:19501/metrics", "http://box:19501/metrics"),
+            ("https://localhost:9090/m?x=1", "http://box:9090/m?x=1"),
+            ("https://[::1]:1/m", "https://box:1/m"),
+            ("http://localhost/m", "http://box/m"),
+            ("http://example.org:80/m", "http://example.org:80/m"),
+        ] {
+            assert_eq!(own.global(url), expected);
+        }
+    }
 }

@@ -132,7 +132,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Entry<'a> {
 }
 
 /// The request as protobuf.
-pub(super) fn to_protobuf(text: &[u8], old_shape: bool) -> Result<Vec<u8>, PushError> {
+pub(crate) fn to_protobuf(text: &[u8], old_shape: bool) -> Result<Vec<u8>, PushError> {
     if text.is_empty() {
         return Err(PushError::bad("EOF"));
     }

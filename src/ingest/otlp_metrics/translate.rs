@@ -1,428 +1,546 @@
 //! OTLP data points as Prometheus samples: one write request in the form of remote write.
 //!
-//! Source: OpenTelemetry specification, "Prometheus and OpenMetrics Compatibility"; exponential
-//! histograms as in Prometheus's native histograms.
+//! Source: OpenTelemetry specification, "Prometheus and OpenMetrics Compatibility"; where that leaves a choice, Prometheus's.
 
-use std::collections::BTreeMap;
+use std::collections::HashSet;
 
+use indexmap::IndexMap;
 use storage::model::{
-    BucketSpan, Counts, Histogram, Labels, METRIC_NAME, Metadata, MetricType, NO_START_MS,
-    ResetHint, STALE_NAN,
+    Labels, LabelsBuilder, METRIC_NAME, Metadata, MetricType, NO_START_MS, ResetHint, STALE_NAN,
 };
 
-use super::names::{self, Kind};
+use super::super::native_histogram::zero_of;
+use super::labels::{self, ResourceLabels, ScopeLabels, TypeAndUnit};
+use super::names::{Kind, Namer, unit_text};
+use super::native;
+use crate::config::OtlpConfig;
 use crate::wire::otlp::{
-    AnyValue, Exemplar, ExponentialHistogramDataPoint, ExportMetricsServiceRequest,
-    HistogramDataPoint, KeyValue, Metric, NumberDataPoint, Resource, SummaryDataPoint, any_value,
-    exemplar, exponential_histogram_data_point::Buckets, metric, number_data_point,
+    Exemplar, ExportMetricsServiceRequest, HistogramDataPoint, KeyValue, Metric, NumberDataPoint,
+    ResourceMetrics, SummaryDataPoint, exemplar, metric::Data, number_data_point,
 };
 use crate::wire::remote_write::Writer;
 
-/// Flag of a data point that says "no value any more".
-const NO_RECORDED_VALUE: u32 = 1;
-/// Temporality of a delta.
-const DELTA: i32 = 1;
-/// Width of the zero bucket where the sender gives none.
-const DEFAULT_ZERO_THRESHOLD: f64 = 1e-128;
-/// Finest resolution of native histograms; finer ones are merged down to it.
-const MAX_SCHEMA: i32 = 8;
-/// Coarsest resolution; coarser ones cannot be told.
-const MIN_SCHEMA: i32 = -4;
+/// Temporality of a delta, and of a running total.
+pub(super) const DELTA: i32 = 1;
+pub(super) const CUMULATIVE: i32 = 2;
+/// Characters that an exemplar's labels may have together.
+const MAX_EXEMPLAR_CHARS: usize = 128;
+/// Most samples of one `target_info` in a request: a point without a time must not bring one for each minute since 1970.
+const MAX_TARGET_SAMPLES: i64 = 10_000;
+
+/// What the configuration and the features of the process ask for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settings<'c> {
+    pub(crate) config: &'c OtlpConfig,
+    /// `otlp-native-delta-ingestion`: deltas are stored as they are.
+    pub(crate) takes_deltas: bool,
+    /// `type-and-unit-labels`.
+    pub(crate) type_and_unit_labels: bool,
+    /// `created-timestamp-zero-ingestion`.
+    pub(crate) zero_samples: bool,
+    /// `st-storage`.
+    pub(crate) start_timestamps: bool,
+    /// How far back a query looks for a sample.
+    pub(crate) lookback_ms: i64,
+}
 
 /// A translated request.
 #[derive(Debug, Default)]
 pub(crate) struct Translated {
     /// In the form of remote write, not compressed.
     pub(crate) body: Vec<u8>,
-    /// Data points that cannot be told, by reason, and how many.
-    pub(crate) rejected: BTreeMap<String, i64>,
+    /// Zeros at the start timestamps, a request of its own; empty unless they are wanted.
+    pub(crate) zeros: Vec<u8>,
+    /// What cannot be told, by reason, and how many data points it costs.
+    pub(crate) faults: IndexMap<String, i64>,
+}
+
+/// Whether a data point says "no value any more".
+pub(super) const fn is_stale(flags: u32) -> bool {
+    flags & 1 != 0
 }
 
 /// Translates a request.
-pub(crate) fn translate(request: &ExportMetricsServiceRequest) -> Translated {
-    let mut t = Translator::default();
+pub(crate) fn translate(
+    request: &ExportMetricsServiceRequest,
+    settings: Settings<'_>,
+) -> Translated {
+    let mut t = Translator {
+        settings,
+        namer: Namer::new(settings.config),
+        out: Out::default(),
+        targets: HashSet::new(),
+    };
     for resource in &request.resource_metrics {
-        let identity = Identity::of(resource.resource.as_ref());
-        t.latest_ms = None;
-        for metric in resource.scope_metrics.iter().flat_map(|s| &s.metrics) {
-            t.metric(metric, &identity);
-        }
-        t.target_info(&identity);
+        t.resource(resource);
     }
     Translated {
-        body: t.writer.finish(),
-        rejected: t.rejected,
+        body: t.out.samples.finish(),
+        zeros: if t.out.has_zeros {
+            t.out.zeros.finish()
+        } else {
+            Vec::new()
+        },
+        faults: t.out.faults,
     }
 }
 
-/// Labels that every series of a resource gets, and those of its `target_info`.
-struct Identity {
-    labels: Labels,
-    info: Labels,
-}
-
-impl Identity {
-    fn of(resource: Option<&Resource>) -> Self {
-        let attributes = resource.map_or(&[][..], |r| &r.attributes);
-        let text = |key: &str| {
-            let found = attributes.iter().find(|a| a.key == key);
-            found
-                .map(|a| value_text(a.value.as_ref()))
-                .unwrap_or_default()
-        };
-        let (service, namespace) = (text("service.name"), text("service.namespace"));
-        let job = match (namespace.is_empty(), service.is_empty()) {
-            (false, false) => format!("{namespace}/{service}"),
-            _ => service,
-        };
-        let labels = Labels::from_pairs([("job", job), ("instance", text("service.instance.id"))]);
-        let identifying = ["service.name", "service.namespace", "service.instance.id"];
-        let others = attributes
-            .iter()
-            .filter(|a| !identifying.contains(&a.key.as_str()));
-        Self {
-            labels,
-            info: attribute_labels(others),
-        }
-    }
-}
-
+/// Where samples and faults go.
 #[derive(Default)]
-struct Translator {
-    writer: Writer,
-    rejected: BTreeMap<String, i64>,
-    latest_ms: Option<i64>,
+struct Out {
+    samples: Writer,
+    zeros: Writer,
+    has_zeros: bool,
+    faults: IndexMap<String, i64>,
 }
 
-impl Translator {
-    fn metric(&mut self, metric: &Metric, identity: &Identity) {
-        let (kind, metric_type) = match &metric.data {
-            Some(metric::Data::Sum(s)) if s.is_monotonic => (Kind::Counter, MetricType::Counter),
-            Some(metric::Data::Gauge(_) | metric::Data::Sum(_)) => {
-                let gauge = matches!(metric.data, Some(metric::Data::Gauge(_)));
-                (
-                    if gauge { Kind::Gauge } else { Kind::Other },
-                    MetricType::Gauge,
-                )
+impl Out {
+    fn fault(&mut self, text: String, points: usize) {
+        let points = i64::try_from(points).unwrap_or(i64::MAX);
+        let sum = self.faults.entry(text).or_default();
+        *sum = sum.saturating_add(points);
+    }
+}
+
+struct Translator<'c> {
+    settings: Settings<'c>,
+    namer: Namer,
+    out: Out,
+    /// Samples of `target_info` that the request already has.
+    targets: HashSet<(Labels, i64)>,
+}
+
+/// What all data points of a metric share.
+struct Family<'a> {
+    name: String,
+    metric_type: MetricType,
+    unit: String,
+    reset_hint: ResetHint,
+    resource: &'a ResourceLabels,
+    scope: &'a ScopeLabels,
+}
+
+/// Time and start time of a data point.
+#[derive(Clone, Copy)]
+struct Times {
+    t_ms: i64,
+    start_ms: i64,
+}
+
+impl Translator<'_> {
+    fn resource(&mut self, metrics: &ResourceMetrics) {
+        let resource = metrics.resource.as_ref();
+        let points_of = |s: &[Metric]| s.iter().map(point_count).sum::<usize>();
+        let labels = match ResourceLabels::of(resource, &self.namer, self.settings.config) {
+            Ok(labels) => labels,
+            Err(text) => {
+                let points = metrics.scope_metrics.iter().map(|s| points_of(&s.metrics));
+                return self.out.fault(text, points.sum());
             }
-            Some(metric::Data::Histogram(_) | metric::Data::ExponentialHistogram(_)) => {
-                (Kind::Other, MetricType::Histogram)
-            }
-            Some(metric::Data::Summary(_)) => (Kind::Other, MetricType::Summary),
-            None => return self.reject(format!("metric {:?} has no data", metric.name), 1),
         };
-        let name = names::metric_name(&metric.name, &metric.unit, kind);
-        if name.is_empty() {
-            return self.reject(
-                format!("metric name {:?} has no usable character", metric.name),
-                1,
-            );
-        }
-        let series = Series {
-            name: &name,
-            identity,
-        };
-        match &metric.data {
-            Some(metric::Data::Gauge(g)) => {
-                g.data_points.iter().for_each(|p| self.number(&series, p));
+        let mut times: Option<(u64, u64)> = None;
+        for scope in &metrics.scope_metrics {
+            let (config, url) = (self.settings.config, &scope.schema_url);
+            let scope_labels = ScopeLabels::of(scope.scope.as_ref(), url, &self.namer, config);
+            let scope_labels = match scope_labels {
+                Ok(labels) => labels,
+                Err(text) => {
+                    self.out.fault(text, points_of(&scope.metrics));
+                    continue;
+                }
+            };
+            for metric in &scope.metrics {
+                for t_ns in point_times(metric) {
+                    let (first, last) = times.unwrap_or((t_ns, t_ns));
+                    times = Some((first.min(t_ns), last.max(t_ns)));
+                }
+                if let Err(text) = self.metric(metric, &labels, &scope_labels) {
+                    self.out.fault(text, point_count(metric));
+                }
             }
-            Some(metric::Data::Sum(s)) => match s.aggregation_temporality {
-                DELTA => return self.reject_delta(&metric.name, s.data_points.len()),
-                _ => s.data_points.iter().for_each(|p| self.number(&series, p)),
-            },
-            Some(metric::Data::Histogram(h)) => match h.aggregation_temporality {
-                DELTA => return self.reject_delta(&metric.name, h.data_points.len()),
-                _ => h
-                    .data_points
-                    .iter()
-                    .for_each(|p| self.histogram(&series, p)),
-            },
-            Some(metric::Data::ExponentialHistogram(h)) => match h.aggregation_temporality {
-                DELTA => return self.reject_delta(&metric.name, h.data_points.len()),
-                _ => h
-                    .data_points
-                    .iter()
-                    .for_each(|p| self.exponential(&series, p)),
-            },
-            Some(metric::Data::Summary(s)) => {
-                s.data_points.iter().for_each(|p| self.summary(&series, p));
-            }
-            None => {}
         }
-        self.writer.metadata(&Metadata {
-            family: name,
-            metric_type,
-            help: metric.description.clone(),
-            unit: names::unit_text(&metric.unit),
-        });
+        let Some((first, last)) = times else { return };
+        match labels::of_target(resource, &labels, &self.namer, self.settings.config) {
+            Ok(Some(target)) => self.target_info(&target, ms(first), ms(last)),
+            Ok(None) => {}
+            Err(text) => self.out.fault(text, 0),
+        }
     }
 
-    fn number(&mut self, series: &Series<'_>, point: &NumberDataPoint) {
+    /// The metric with its points. Points that cannot be told are left out one by one.
+    fn metric(
+        &mut self,
+        metric: &Metric,
+        resource: &ResourceLabels,
+        scope: &ScopeLabels,
+    ) -> Result<(), String> {
+        let name = &metric.name;
+        let (kind, metric_type, temporality) = match &metric.data {
+            None => {
+                return Err(format!(
+                    "could not get aggregation temporality for {name} as it has unsupported metric type Empty"
+                ));
+            }
+            Some(Data::Gauge(_)) => (Kind::Gauge, MetricType::Gauge, CUMULATIVE),
+            Some(Data::Summary(_)) => (Kind::Other, MetricType::Summary, CUMULATIVE),
+            Some(Data::Sum(s)) if s.is_monotonic => (
+                Kind::Counter,
+                MetricType::Counter,
+                s.aggregation_temporality,
+            ),
+            Some(Data::Sum(s)) => (Kind::Other, MetricType::Gauge, s.aggregation_temporality),
+            Some(Data::Histogram(h)) => (
+                Kind::Other,
+                MetricType::Histogram,
+                h.aggregation_temporality,
+            ),
+            Some(Data::ExponentialHistogram(h)) => (
+                Kind::Other,
+                MetricType::Histogram,
+                h.aggregation_temporality,
+            ),
+        };
+        let is_delta = temporality == DELTA;
+        if temporality != CUMULATIVE && !(is_delta && self.settings.takes_deltas) {
+            return Err(format!(
+                "invalid temporality and type combination for metric {name:?}"
+            ));
+        }
+        let family = Family {
+            name: self.namer.metric(name, &metric.unit, kind)?,
+            // There is no word for a delta yet.
+            metric_type: if is_delta {
+                MetricType::Unknown
+            } else {
+                metric_type
+            },
+            unit: unit_text(&metric.unit),
+            reset_hint: if is_delta {
+                ResetHint::Gauge
+            } else {
+                ResetHint::Unknown
+            },
+            resource,
+            scope,
+        };
+        if point_count(metric) == 0 {
+            return Err(format!("empty data points. {name} is dropped"));
+        }
+        match &metric.data {
+            None => {}
+            Some(Data::Gauge(g)) => self.each(&g.data_points, |t, p| t.number(&family, p, &[])),
+            Some(Data::Sum(s)) => {
+                self.each(&s.data_points, |t, p| t.number(&family, p, &p.exemplars));
+            }
+            Some(Data::Summary(s)) => self.each(&s.data_points, |t, p| t.summary(&family, p)),
+            Some(Data::Histogram(h)) if self.settings.config.histograms_to_nhcb => {
+                self.each(&h.data_points, |t, p| {
+                    let histogram = native::custom(p, family.reset_hint)?;
+                    let times = t.times(p.time_unix_nano, p.start_time_unix_nano);
+                    t.native(&family, &p.attributes, times, &histogram, &p.exemplars)
+                });
+            }
+            Some(Data::Histogram(h)) => {
+                self.each(&h.data_points, |t, p| t.histogram(&family, p));
+            }
+            Some(Data::ExponentialHistogram(h)) => self.each(&h.data_points, |t, p| {
+                let histogram = native::exponential(p, family.reset_hint)?;
+                let times = t.times(p.time_unix_nano, p.start_time_unix_nano);
+                t.native(&family, &p.attributes, times, &histogram, &p.exemplars)
+            }),
+        }
+        self.out.samples.metadata(&Metadata {
+            family: family.name,
+            metric_type: family.metric_type,
+            help: metric.description.clone(),
+            unit: family.unit,
+        });
+        Ok(())
+    }
+
+    fn each<P>(&mut self, points: &[P], mut take: impl FnMut(&mut Self, &P) -> Result<(), String>) {
+        for point in points {
+            if let Err(text) = take(self, point) {
+                self.out.fault(text, 1);
+            }
+        }
+    }
+
+    fn number(
+        &mut self,
+        family: &Family<'_>,
+        point: &NumberDataPoint,
+        exemplars: &[Exemplar],
+    ) -> Result<(), String> {
+        let labels = self.labels(family, &point.attributes)?;
+        let exemplars = prometheus_exemplars(exemplars)?;
+        let stale = is_stale(point.flags);
         let value = match point.value {
-            _ if point.flags & NO_RECORDED_VALUE != 0 => STALE_NAN,
+            _ if stale => STALE_NAN,
             Some(number_data_point::Value::AsDouble(value)) => value,
             Some(number_data_point::Value::AsInt(value)) => value as f64,
-            None => return self.reject(format!("a point of {} has no value", series.name), 1),
+            None => 0.0,
         };
         let times = self.times(point.time_unix_nano, point.start_time_unix_nano);
-        self.float(series, &point.attributes, ("", ""), "", times, value);
-        self.exemplars(&point.exemplars);
+        self.float(labels, &family.name, times, value);
+        if !stale {
+            self.exemplars(&exemplars);
+        }
+        Ok(())
     }
 
-    fn histogram(&mut self, series: &Series<'_>, point: &HistogramDataPoint) {
-        let times = self.times(point.time_unix_nano, point.start_time_unix_nano);
-        let stale = point.flags & NO_RECORDED_VALUE != 0;
+    /// Explicit buckets as classic ones, each a series.
+    fn histogram(&mut self, family: &Family<'_>, point: &HistogramDataPoint) -> Result<(), String> {
+        let base = self.labels(family, &point.attributes)?;
+        let all = prometheus_exemplars(&point.exemplars)?;
+        let mut exemplars = &all[..];
+        let stale = is_stale(point.flags);
         let value = |v: f64| if stale { STALE_NAN } else { v };
-        let attributes = &point.attributes;
+        let name = |suffix: &str| format!("{}{suffix}", family.name);
+        let times = self.times(point.time_unix_nano, point.start_time_unix_nano);
         if let Some(sum) = point.sum {
-            self.float(series, attributes, ("", ""), "_sum", times, value(sum));
+            self.float(base.clone(), &name("_sum"), times, value(sum));
         }
         let count = value(point.count as f64);
-        self.float(series, attributes, ("", ""), "_count", times, count);
+        self.float(base.clone(), &name("_count"), times, count);
         let mut cumulative = 0_u64;
-        let mut exemplars: Vec<&Exemplar> = point.exemplars.iter().collect();
-        for (bound, n) in point.explicit_bounds.iter().zip(&point.bucket_counts) {
-            cumulative = cumulative.saturating_add(*n);
-            let le = float_text(*bound);
-            self.float(
-                series,
-                attributes,
-                ("le", &le),
-                "_bucket",
-                times,
-                value(cumulative as f64),
-            );
-            let (within, above): (Vec<_>, Vec<_>) = exemplars
-                .into_iter()
-                .partition(|e| exemplar_value(e) <= *bound);
-            within.into_iter().for_each(|e| self.exemplar(e));
+        let bucket = name("_bucket");
+        let bounds = point.explicit_bounds.iter().zip(&point.bucket_counts);
+        let finite = bounds.map(|(bound, n)| {
+            cumulative = cumulative.wrapping_add(*n);
+            (*bound, float_text(*bound), value(cumulative as f64))
+        });
+        let last = (f64::INFINITY, "+Inf".to_owned(), count);
+        for (at, (bound, le, value)) in finite.chain([last]).enumerate() {
+            let mut labels = base.clone();
+            labels.set("le", &le);
+            self.float(labels, &bucket, times, value);
+            // Exemplars come in the order of their values; the last bucket takes all that are left.
+            let is_last = at == point.explicit_bounds.len().min(point.bucket_counts.len());
+            let within = exemplars.iter().take_while(|e| is_last || e.value <= bound);
+            let (within, above) = exemplars.split_at(within.count());
+            if !stale {
+                self.exemplars(within);
+            }
             exemplars = above;
         }
-        self.float(series, attributes, ("le", "+Inf"), "_bucket", times, count);
-        exemplars.into_iter().for_each(|e| self.exemplar(e));
+        Ok(())
     }
 
-    fn summary(&mut self, series: &Series<'_>, point: &SummaryDataPoint) {
-        let times = self.times(point.time_unix_nano, point.start_time_unix_nano);
-        let stale = point.flags & NO_RECORDED_VALUE != 0;
+    fn summary(&mut self, family: &Family<'_>, point: &SummaryDataPoint) -> Result<(), String> {
+        let base = self.labels(family, &point.attributes)?;
+        let stale = is_stale(point.flags);
         let value = |v: f64| if stale { STALE_NAN } else { v };
-        let attributes = &point.attributes;
-        self.float(
-            series,
-            attributes,
-            ("", ""),
-            "_sum",
-            times,
-            value(point.sum),
-        );
-        self.float(
-            series,
-            attributes,
-            ("", ""),
-            "_count",
-            times,
-            value(point.count as f64),
-        );
+        let name = |suffix: &str| format!("{}{suffix}", family.name);
+        let times = self.times(point.time_unix_nano, point.start_time_unix_nano);
+        self.float(base.clone(), &name("_sum"), times, value(point.sum));
+        let count = point.count as f64;
+        self.float(base.clone(), &name("_count"), times, value(count));
         for q in &point.quantile_values {
-            let quantile = float_text(q.quantile);
-            self.float(
-                series,
-                attributes,
-                ("quantile", &quantile),
-                "",
-                times,
-                value(q.value),
-            );
+            let mut labels = base.clone();
+            labels.set("quantile", &float_text(q.quantile));
+            self.float(labels, &family.name, times, value(q.value));
         }
+        Ok(())
     }
 
-    fn exponential(&mut self, series: &Series<'_>, point: &ExponentialHistogramDataPoint) {
-        if point.scale < MIN_SCHEMA {
-            let reason = format!(
-                "cannot convert exponential to native histogram: scale must be >= {MIN_SCHEMA}, was {}",
-                point.scale
-            );
-            return self.reject(reason, 1);
-        }
-        let (t_ms, start_ms) = self.times(point.time_unix_nano, point.start_time_unix_nano);
-        let shift = (point.scale - MAX_SCHEMA).max(0);
-        let (positive_spans, positive) = buckets(point.positive.as_ref(), shift);
-        let (negative_spans, negative) = buckets(point.negative.as_ref(), shift);
-        let stale = point.flags & NO_RECORDED_VALUE != 0;
-        let sum = if stale {
-            STALE_NAN
-        } else {
-            point.sum.unwrap_or(0.0)
-        };
-        let histogram = Histogram {
-            reset_hint: ResetHint::Unknown,
-            schema: point.scale - shift,
-            zero_threshold: if point.zero_threshold == 0.0 {
-                DEFAULT_ZERO_THRESHOLD
-            } else {
-                point.zero_threshold
-            },
-            sum,
-            positive_spans,
-            negative_spans,
-            custom_values: Vec::new(),
-            counts: Counts::Integer {
-                count: point.count,
-                zero_count: point.zero_count,
-                positive,
-                negative,
-            },
-        };
-        let labels = series.labels(&point.attributes, ("", ""), "");
-        self.writer.series(labels.iter());
-        self.writer.histogram(t_ms, &histogram, start_ms);
-        self.exemplars(&point.exemplars);
-    }
-
-    fn float(
+    fn native(
         &mut self,
-        series: &Series<'_>,
+        family: &Family<'_>,
         attributes: &[KeyValue],
-        extra: (&str, &str),
-        suffix: &str,
-        (t_ms, start_ms): (i64, i64),
-        value: f64,
-    ) {
-        let labels = series.labels(attributes, extra, suffix);
-        self.writer.series(labels.iter());
-        self.writer.float(t_ms, value, start_ms);
+        times: Times,
+        histogram: &storage::model::Histogram,
+        exemplars: &[Exemplar],
+    ) -> Result<(), String> {
+        let mut labels = self.labels(family, attributes)?;
+        let exemplars = prometheus_exemplars(exemplars)?;
+        labels.set(METRIC_NAME, &family.name);
+        let labels = labels.finish();
+        if self.wants_zero(times) {
+            self.out.zeros.series(labels.iter());
+            let zero = zero_of(histogram);
+            self.out.zeros.histogram(times.start_ms, &zero, NO_START_MS);
+        }
+        self.out.samples.series(labels.iter());
+        let start_ms = self.stored_start(times);
+        self.out.samples.histogram(times.t_ms, histogram, start_ms);
+        if !storage::model::is_stale(histogram.sum) {
+            self.exemplars(&exemplars);
+        }
+        Ok(())
     }
 
-    fn exemplars(&mut self, exemplars: &[Exemplar]) {
-        exemplars.iter().for_each(|e| self.exemplar(e));
+    fn float(&mut self, mut labels: LabelsBuilder, name: &str, times: Times, value: f64) {
+        labels.set(METRIC_NAME, name);
+        let labels = labels.finish();
+        if self.wants_zero(times) {
+            self.out.zeros.series(labels.iter());
+            self.out.zeros.float(times.start_ms, 0.0, NO_START_MS);
+        }
+        self.out.samples.series(labels.iter());
+        let start_ms = self.stored_start(times);
+        self.out.samples.float(times.t_ms, value, start_ms);
     }
 
-    fn exemplar(&mut self, e: &Exemplar) {
-        let mut labels = attribute_labels(&e.filtered_attributes).to_builder();
-        labels
-            .set("trace_id", &hex::encode(&e.trace_id))
-            .set("span_id", &hex::encode(&e.span_id));
-        self.writer.exemplar(
-            labels.finish().iter(),
-            exemplar_value(e),
-            ms(e.time_unix_nano),
-        );
+    /// Whether a zero goes to the start timestamp; remembers that there are zeros.
+    fn wants_zero(&mut self, times: Times) -> bool {
+        let wants = self.settings.zero_samples
+            && times.start_ms != NO_START_MS
+            && times.start_ms < times.t_ms;
+        self.out.has_zeros |= wants;
+        wants
     }
 
-    /// Time and start time of a point. Start times are not stored for OTLP unless asked for, as in
-    /// Prometheus's default.
-    fn times(&mut self, time_ns: u64, _start_ns: u64) -> (i64, i64) {
-        let t_ms = ms(time_ns);
-        self.latest_ms = self.latest_ms.max(Some(t_ms));
-        (t_ms, NO_START_MS)
+    /// Start times are not stored for OTLP unless asked for, as in Prometheus.
+    const fn stored_start(&self, times: Times) -> i64 {
+        if self.settings.start_timestamps {
+            times.start_ms
+        } else {
+            NO_START_MS
+        }
     }
 
-    fn target_info(&mut self, identity: &Identity) {
-        let Some(t_ms) = self.latest_ms else { return };
-        if identity.info.is_empty() || identity.labels.is_empty() {
+    fn labels(
+        &self,
+        family: &Family<'_>,
+        attributes: &[KeyValue],
+    ) -> Result<LabelsBuilder, String> {
+        let type_and_unit = self.settings.type_and_unit_labels.then_some(TypeAndUnit {
+            metric_type: family.metric_type,
+            unit: &family.unit,
+        });
+        labels::of_point(
+            attributes,
+            family.resource,
+            family.scope,
+            type_and_unit,
+            &self.namer,
+        )
+    }
+
+    fn exemplars(&mut self, exemplars: &[PrometheusExemplar]) {
+        for e in exemplars {
+            self.out.samples.exemplar(e.labels.iter(), e.value, e.t_ms);
+        }
+    }
+
+    fn times(&self, time_ns: u64, start_ns: u64) -> Times {
+        let start_ms = ms(start_ns);
+        Times {
+            t_ms: ms(time_ns),
+            start_ms: if start_ms == 0 { NO_START_MS } else { start_ms },
+        }
+    }
+
+    /// A sample of `target_info` at the request's last time, and before it so many that a query finds one at each time since the first.
+    fn target_info(&mut self, labels: &Labels, first_ms: i64, last_ms: i64) {
+        let step_ms = (self.settings.lookback_ms / 2).max(1);
+        let earliest_ms = last_ms.saturating_sub(step_ms.saturating_mul(MAX_TARGET_SAMPLES));
+        let mut t_ms = first_ms.max(earliest_ms);
+        let mut times = Vec::new();
+        while t_ms < last_ms {
+            times.push(t_ms);
+            t_ms = t_ms.saturating_add(step_ms);
+        }
+        times.push(last_ms);
+        times.retain(|t_ms| self.targets.insert((labels.clone(), *t_ms)));
+        if times.is_empty() {
             return;
         }
-        let mut labels = identity.info.to_builder();
-        for (name, value) in &identity.labels {
-            labels.set(name, value);
+        self.out.samples.series(labels.iter());
+        for t_ms in times {
+            self.out.samples.float(t_ms, 1.0, NO_START_MS);
         }
-        labels.set(METRIC_NAME, "target_info");
-        self.writer.series(labels.finish().iter());
-        self.writer.float(t_ms, 1.0, NO_START_MS);
-    }
-
-    fn reject(&mut self, reason: String, points: i64) {
-        *self.rejected.entry(reason).or_default() += points;
-    }
-
-    fn reject_delta(&mut self, name: &str, points: usize) {
-        let reason = format!("invalid temporality and type combination for metric {name:?}");
-        self.reject(reason, i64::try_from(points).unwrap_or(i64::MAX));
+        self.out.samples.metadata(&Metadata {
+            family: "target_info".to_owned(),
+            metric_type: MetricType::Gauge,
+            help: "Target metadata".to_owned(),
+            unit: String::new(),
+        });
     }
 }
 
-struct Series<'a> {
-    name: &'a str,
-    identity: &'a Identity,
+struct PrometheusExemplar {
+    labels: Labels,
+    value: f64,
+    t_ms: i64,
 }
 
-impl Series<'_> {
-    fn labels(&self, attributes: &[KeyValue], extra: (&str, &str), suffix: &str) -> Labels {
-        let mut labels = attribute_labels(attributes).to_builder();
-        for (name, value) in &self.identity.labels {
-            labels.set(name, value);
-        }
-        if !extra.0.is_empty() {
-            labels.set(extra.0, extra.1);
-        }
-        labels.set(METRIC_NAME, &format!("{}{suffix}", self.name));
-        labels.finish()
-    }
-}
-
-/// Labels of attributes; values of keys that become one label are joined with `;`, in order of the keys.
-fn attribute_labels<'a>(attributes: impl IntoIterator<Item = &'a KeyValue>) -> Labels {
-    let mut sorted: Vec<&KeyValue> = attributes.into_iter().collect();
-    sorted.sort_by(|a, b| a.key.cmp(&b.key));
-    let mut labels: BTreeMap<String, String> = BTreeMap::new();
-    for a in sorted {
-        let text = value_text(a.value.as_ref());
-        let label = labels.entry(names::label_name(&a.key)).or_default();
-        if !label.is_empty() && !text.is_empty() {
-            label.push(';');
-        }
-        label.push_str(&text);
-    }
-    labels.remove("");
-    Labels::from_pairs(labels)
-}
-
-/// Buckets as spans and differences, resolution reduced `shift` times.
-fn buckets(buckets: Option<&Buckets>, shift: i32) -> (Vec<BucketSpan>, Vec<i64>) {
-    let (mut spans, mut deltas) = (Vec::<BucketSpan>::new(), Vec::new());
-    let Some(buckets) = buckets else {
-        return (spans, deltas);
-    };
-    // A native histogram's bucket i ends where an OTLP bucket i - 1 ends.
-    let mut merged: Vec<(i32, i64)> = Vec::new();
-    for (i, n) in buckets.bucket_counts.iter().enumerate() {
-        let offset = i32::try_from(i).unwrap_or(i32::MAX);
-        let index = (buckets.offset.saturating_add(offset) >> shift).saturating_add(1);
-        let n = i64::try_from(*n).unwrap_or(i64::MAX);
-        match merged.last_mut() {
-            Some((last, count)) if *last == index => *count = count.saturating_add(n),
-            _ => merged.push((index, n)),
-        }
-    }
-    let (mut next, mut before) = (None, 0_i64);
-    for (index, count) in merged.into_iter().filter(|(_, n)| *n != 0) {
-        match (spans.last_mut(), next) {
-            (Some(span), Some(next)) if next == index => span.length += 1,
-            (_, next) => {
-                let offset = index - next.unwrap_or(0);
-                spans.push(BucketSpan { offset, length: 1 });
+/// Exemplars with their ids as labels; the sender's own attributes are left out where all together are too long.
+fn prometheus_exemplars(exemplars: &[Exemplar]) -> Result<Vec<PrometheusExemplar>, String> {
+    let chars = |text: &str| text.chars().count();
+    let one = |e: &Exemplar| {
+        let value = match e.value {
+            Some(exemplar::Value::AsDouble(value)) => value,
+            Some(exemplar::Value::AsInt(value)) => value as f64,
+            None => return Err("unsupported exemplar value type: Empty".to_owned()),
+        };
+        let is_set = |id: &[u8]| id.iter().any(|b| *b != 0);
+        let mut own: Vec<(&str, String)> = Vec::new();
+        for (name, id) in [("trace_id", &e.trace_id), ("span_id", &e.span_id)] {
+            if is_set(id) {
+                own.push((name, hex::encode(id)));
             }
         }
-        next = Some(index + 1);
-        deltas.push(count - before);
-        before = count;
+        let attributes: Vec<_> = e
+            .filtered_attributes
+            .iter()
+            .map(|a| (a.key.as_str(), labels::value_text(a.value.as_ref())))
+            .collect();
+        let length: usize = own.iter().map(|(n, v)| chars(n) + chars(v)).sum::<usize>()
+            + attributes
+                .iter()
+                .map(|(n, v)| chars(n) + chars(v))
+                .sum::<usize>();
+        let mut labels = LabelsBuilder::default();
+        if length <= MAX_EXEMPLAR_CHARS {
+            for (name, value) in &attributes {
+                labels.set(name, value);
+            }
+        }
+        for (name, value) in &own {
+            labels.set(name, value);
+        }
+        Ok(PrometheusExemplar {
+            labels: labels.finish(),
+            value,
+            t_ms: ms(e.time_unix_nano),
+        })
+    };
+    exemplars.iter().map(one).collect()
+}
+
+/// Number of data points of a metric.
+pub(super) fn point_count(metric: &Metric) -> usize {
+    match &metric.data {
+        None => 0,
+        Some(Data::Gauge(g)) => g.data_points.len(),
+        Some(Data::Sum(s)) => s.data_points.len(),
+        Some(Data::Histogram(h)) => h.data_points.len(),
+        Some(Data::ExponentialHistogram(h)) => h.data_points.len(),
+        Some(Data::Summary(s)) => s.data_points.len(),
     }
-    (spans, deltas)
 }
 
-fn exemplar_value(e: &Exemplar) -> f64 {
-    match e.value {
-        Some(exemplar::Value::AsDouble(value)) => value,
-        Some(exemplar::Value::AsInt(value)) => value as f64,
-        None => 0.0,
+fn point_times(metric: &Metric) -> Vec<u64> {
+    match &metric.data {
+        None => Vec::new(),
+        Some(Data::Gauge(g)) => g.data_points.iter().map(|p| p.time_unix_nano).collect(),
+        Some(Data::Sum(s)) => s.data_points.iter().map(|p| p.time_unix_nano).collect(),
+        Some(Data::Histogram(h)) => h.data_points.iter().map(|p| p.time_unix_nano).collect(),
+        Some(Data::ExponentialHistogram(h)) => {
+            h.data_points.iter().map(|p| p.time_unix_nano).collect()
+        }
+        Some(Data::Summary(s)) => s.data_points.iter().map(|p| p.time_unix_nano).collect(),
     }
 }
 
-fn ms(ns: u64) -> i64 {
-    i64::try_from(ns / 1_000_000).unwrap_or(i64::MAX)
+/// Nanoseconds as milliseconds, as signed numbers are divided.
+const fn ms(ns: u64) -> i64 {
+    ns as i64 / 1_000_000
 }
 
-/// A bound or quantile as label text: shortest form, `+Inf` for infinity.
+/// A bound or quantile as label text: plain decimal digits, `+Inf` for infinity.
 fn float_text(value: f64) -> String {
     if value.is_infinite() {
         return if value > 0.0 { "+Inf" } else { "-Inf" }.to_owned();
@@ -430,67 +548,5 @@ fn float_text(value: f64) -> String {
     value.to_string()
 }
 
-/// The text of an attribute's value: lists and maps as JSON.
-fn value_text(value: Option<&AnyValue>) -> String {
-    match value.and_then(|v| v.value.as_ref()) {
-        None => String::new(),
-        Some(any_value::Value::String(text)) => text.clone(),
-        Some(other) => match json(other) {
-            serde_json::Value::String(text) => text,
-            value => value.to_string(),
-        },
-    }
-}
-
-fn json(value: &any_value::Value) -> serde_json::Value {
-    use serde_json::Value;
-    let nested = |v: &AnyValue| v.value.as_ref().map_or(Value::Null, json);
-    match value {
-        any_value::Value::String(text) => Value::from(text.as_str()),
-        any_value::Value::Bool(value) => Value::from(*value),
-        any_value::Value::Int(value) => Value::from(*value),
-        any_value::Value::Double(value) => Value::from(*value),
-        any_value::Value::Bytes(bytes) => {
-            use base64::Engine;
-            Value::from(base64::engine::general_purpose::STANDARD.encode(bytes))
-        }
-        any_value::Value::Array(list) => list.values.iter().map(nested).collect(),
-        any_value::Value::Kvlist(map) => {
-            let pair = |a: &KeyValue| (a.key.clone(), a.value.as_ref().map_or(Value::Null, nested));
-            Value::Object(map.values.iter().map(pair).collect())
-        }
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn exponential(offset: i32, counts: &[u64], shift: i32) -> (Vec<(i32, u32)>, Vec<i64>) {
-        let b = Buckets {
-            offset,
-            bucket_counts: counts.to_vec(),
-        };
-        let (spans, deltas) = buckets(Some(&b), shift);
-        (spans.iter().map(|s| (s.offset, s.length)).collect(), deltas)
-    }
-
-    #[test]
-    fn buckets_move_up_by_one_and_leave_gaps_out() {
-        assert_eq!(
-            exponential(-1, &[1, 0, 0, 0, 2], 0),
-            (vec![(0, 1), (3, 1)], vec![1, 1])
-        );
-        assert_eq!(exponential(2, &[2, 3], 0), (vec![(3, 2)], vec![2, 1]));
-        assert_eq!(exponential(0, &[], 0), (vec![], vec![]));
-    }
-
-    #[test]
-    fn a_fine_scale_is_merged_down() {
-        assert_eq!(exponential(100, &[1; 6], 4), (vec![(7, 1)], vec![6]));
-        assert_eq!(
-            exponential(-3, &[1, 1, 1, 1], 1),
-            (vec![(-1, 3)], vec![1, 1, -1])
-        );
-    }
-}
+mod tests;

@@ -16,7 +16,7 @@ use crate::wire::otlp::{
     span,
 };
 
-pub(super) use json::from_json;
+pub(crate) use json::from_json;
 pub(super) use thrift::from_thrift;
 
 /// The service of a span whose annotations name none.

@@ -112,13 +112,13 @@ struct Endpoint {
     port: i64,
 }
 
-pub(super) fn from_json(body: &[u8]) -> Result<ExportTraceServiceRequest, String> {
+pub(crate) fn from_json(body: &[u8]) -> Result<ExportTraceServiceRequest, String> {
     let spans: Vec<JsonSpan> = serde_json::from_slice(body).map_err(|e| e.to_string())?;
     let spans: Vec<ZipkinSpan> = spans.into_iter().map(json_span).collect::<Result<_, _>>()?;
     Ok(to_otlp(spans))
 }
 
-pub(super) fn from_protobuf(body: Bytes) -> Result<ExportTraceServiceRequest, String> {
+pub(crate) fn from_protobuf(body: Bytes) -> Result<ExportTraceServiceRequest, String> {
     let list = proto::ListOfSpans::decode(body).map_err(|e| e.to_string())?;
     let spans: Vec<ZipkinSpan> = list
         .spans

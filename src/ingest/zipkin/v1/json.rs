@@ -72,9 +72,7 @@ impl From<JsonEndpoint> for Endpoint {
     }
 }
 
-pub(in crate::ingest::zipkin) fn from_json(
-    body: &[u8],
-) -> Result<ExportTraceServiceRequest, String> {
+pub(crate) fn from_json(body: &[u8]) -> Result<ExportTraceServiceRequest, String> {
     let spans: Option<Vec<JsonSpan>> =
         serde_json::from_slice(body).map_err(|e| format!("zipkinv1: {e}"))?;
     let spans = spans.unwrap_or_default().into_iter().map(span);

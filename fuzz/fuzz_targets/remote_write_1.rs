@@ -1,0 +1,5 @@
+//! See `trilobite::fuzz::remote_write_1`.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| trilobite::fuzz::remote_write_1(data));
