@@ -333,7 +333,7 @@ const TSDB: [Figure; 10] = [
 ];
 
 /// What is said of each of the three signals.
-const BY_SIGNAL: [Figure; 12] = [
+const BY_SIGNAL: [Figure; 13] = [
     ("trilobite_head_bytes", GAUGE, "Memory of the head.", |s| {
         s.head_bytes as f64
     }),
@@ -381,6 +381,12 @@ const BY_SIGNAL: [Figure; 12] = [
         GAUGE,
         "Rows of visible blocks.",
         |s| s.block_rows as f64,
+    ),
+    (
+        "trilobite_tombstones",
+        GAUGE,
+        "Deletions whose rows may still lie in blocks.",
+        |s| s.tombstones as f64,
     ),
     (
         "trilobite_cuts_total",

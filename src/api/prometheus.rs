@@ -6,6 +6,8 @@
 //! ```
 
 mod admin;
+mod clean_tombstones;
+mod delete_series;
 mod error;
 mod evaluate;
 mod federate;
@@ -94,13 +96,16 @@ pub fn router() -> Router<AppState> {
         .route("/status/walreplay", get(status::wal_replay))
         .route(
             "/admin/tsdb/delete_series",
-            post(admin::tsdb).put(admin::tsdb),
+            post(delete_series::handle).put(delete_series::handle),
         )
         .route(
             "/admin/tsdb/clean_tombstones",
-            post(admin::tsdb).put(admin::tsdb),
+            post(clean_tombstones::handle).put(clean_tombstones::handle),
         )
-        .route("/admin/tsdb/snapshot", post(admin::tsdb).put(admin::tsdb))
+        .route(
+            "/admin/tsdb/snapshot",
+            post(admin::snapshot).put(admin::snapshot),
+        )
         .route_layer(axum::middleware::from_fn(middleware::cors));
     Router::new()
         .nest("/api/v1", api)

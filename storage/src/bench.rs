@@ -28,6 +28,7 @@ impl Default for BareMetricsHead {
                 active: Arc::new(MetricsHead::new(options, None)),
                 frozen: Vec::new(),
                 blocks: Vec::new(),
+                tombstones: Arc::default(),
             }),
             budget: Budget::new(8 << 30),
             tenant: Tenant::anonymous(),

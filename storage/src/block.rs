@@ -16,6 +16,7 @@ mod disk_cache;
 mod manifest;
 mod parquet_file;
 mod store;
+pub(crate) mod summed_json;
 mod writer;
 
 use std::any::Any;
@@ -35,7 +36,7 @@ pub(crate) use cache::Cache;
 pub use checksum::PieceSums;
 pub(crate) use damage::Damage;
 pub(crate) use disk_cache::DiskCache;
-pub(crate) use manifest::{FORMAT_VERSION, READER_VERSION};
+pub(crate) use manifest::{FORMAT_VERSION, MANIFEST, MANIFEST_COPY, READER_VERSION};
 pub use manifest::{Manifest, ManifestFile};
 pub(crate) use parquet_file::BlockFile;
 pub(crate) use store::{

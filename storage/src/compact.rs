@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::block::{Block, Manifest};
+use crate::block::{Block, MANIFEST, MANIFEST_COPY, Manifest, write_durably};
 use crate::error::{Error, Result};
 use crate::generation::{Doomed, Merged, SignalStore, Staged, blocking};
 use crate::recover::tenant_of;
@@ -147,7 +147,7 @@ impl<H: Head> SignalStore<H> {
         }
     }
 
-    fn counted(&self, result: Result<()>) -> Result<()> {
+    pub(crate) fn counted(&self, result: Result<()>) -> Result<()> {
         if let Err(e) = &result {
             self.counters
                 .compaction_failures
@@ -161,7 +161,7 @@ impl<H: Head> SignalStore<H> {
     ///
     /// # Errors
     /// `Unavailable`, `NotOurs`, `ObjectStore`.
-    async fn may_change_home(&self) -> Result<()> {
+    pub(crate) async fn may_change_home(&self) -> Result<()> {
         let Some(bucket) = &self.context.bucket else {
             return Ok(());
         };
@@ -194,14 +194,19 @@ impl<H: Head> SignalStore<H> {
             .collect()
     }
 
-    async fn merge(&self, inputs: Vec<Arc<Block>>, pending: &mut Option<Merged>) -> Result<()> {
+    /// Merges blocks into one. A single block is written anew, without what is deleted of it.
+    pub(crate) async fn merge(
+        &self,
+        inputs: Vec<Arc<Block>>,
+        pending: &mut Option<Merged>,
+    ) -> Result<()> {
         let Some(first) = inputs.first() else {
             return Ok(());
         };
         let mut writer = self.new_writer()?;
         let mut manifest = self.new_manifest(&writer, &tenant_of(first.manifest())?);
         let all = || inputs.iter().map(|b| b.manifest());
-        manifest.level = all().map(|m| m.level).max().unwrap_or(0) + 1;
+        manifest.level = all().map(|m| m.level).max().unwrap_or(0) + u32::from(inputs.len() > 1);
         manifest.wal_seq_min = all().map(|m| m.wal_seq_min).min().unwrap_or(0);
         manifest.wal_seq_max = all().map(|m| m.wal_seq_max).max().unwrap_or(0);
         manifest.resolution_ms = first.manifest().resolution_ms;
@@ -213,10 +218,13 @@ impl<H: Head> SignalStore<H> {
             .cloned()
             .collect();
         let drop_before = self.retention_cutoff(&manifest.tenant);
+        // Those that come while this runs hide rows of the merged block too: their numbers are higher.
+        let tombstones = Arc::clone(&self.view().tombstones);
+        manifest.deleted_through = tombstones.newest_of(&manifest.tenant);
         let blocks = inputs.clone();
         let runtime = tokio::runtime::Handle::current();
         let staged = blocking(move || {
-            let merged = H::merge_blocks(&blocks, drop_before, &mut writer);
+            let merged = H::merge_blocks(&blocks, drop_before, &tombstones, &mut writer);
             let Some(stats) = runtime.block_on(merged)? else {
                 return Ok(None);
             };
@@ -231,7 +239,7 @@ impl<H: Head> SignalStore<H> {
 
     /// Brings a merged block to its place and its inputs on their way out. After a failure it is tried again with the
     /// same name.
-    async fn finish_merge(&self, pending: &mut Option<Merged>) -> Result<()> {
+    pub(crate) async fn finish_merge(&self, pending: &mut Option<Merged>) -> Result<()> {
         let Some(merged) = pending.as_ref() else {
             return Ok(());
         };
@@ -239,6 +247,7 @@ impl<H: Head> SignalStore<H> {
             .publish(self.context.home(), merged.staged.as_slice())
             .await?;
         self.enter(&blocks).await?;
+        self.complete_cuts(&merged.inputs, &blocks).await?;
         if let Some(Merged { inputs, staged }) = pending.take() {
             self.counters.compactions.fetch_add(1, Ordering::Relaxed);
             if let Some(Staged { writer, manifest }) = staged {
@@ -252,6 +261,53 @@ impl<H: Head> SignalStore<H> {
             self.replace(inputs, blocks).await;
         }
         Ok(())
+    }
+
+    /// Sees to it that on local disk the blocks of a cut count without the one that completes it, should that one go and
+    /// nothing come in its place. `removing` is held.
+    ///
+    /// # Errors
+    /// `Io`; nothing may be removed then.
+    pub(crate) async fn complete_cuts(
+        &self,
+        gone: &[Arc<Block>],
+        new: &[Arc<Block>],
+    ) -> Result<()> {
+        let view = self.view();
+        let stays = |b: &&Arc<Block>| !gone.iter().any(|g| Arc::ptr_eq(g, b));
+        let mut writes = Vec::new();
+        for block in view.blocks.iter().filter(stays) {
+            let m = block.manifest();
+            let completed_by = |b: &Arc<Block>| {
+                let other = b.manifest();
+                other.completes_cut
+                    && other.tenant == m.tenant
+                    && other.wal_seq_max >= m.wal_seq_max
+            };
+            if !gone.iter().any(completed_by)
+                || view
+                    .blocks
+                    .iter()
+                    .filter(stays)
+                    .chain(new)
+                    .any(completed_by)
+            {
+                continue;
+            }
+            let mut complete = m.clone();
+            complete.completes_cut = true;
+            for name in [MANIFEST_COPY, MANIFEST] {
+                let path = block.folder().clone().join(name);
+                let path = block.store().local_path(&path);
+                writes.extend(path.map(|path| (path, complete.encode())));
+            }
+        }
+        drop(view);
+        blocking(move || {
+            let mut writes = writes.iter();
+            writes.try_for_each(|(path, bytes)| write_durably(path, bytes))
+        })
+        .await
     }
 
     /// Takes blocks out of the view and others in, and begins to remove the former. `removing` is held.
@@ -271,6 +327,7 @@ impl<H: Head> SignalStore<H> {
     /// Removes doomed blocks: the manifests of all, the files of those that no query holds. What fails is tried
     /// again the next time.
     pub(crate) async fn reap(&self) {
+        let _reaping = self.reaping.lock().await;
         let mut doomed = std::mem::take(&mut *self.doomed.lock());
         let reachable = match &self.context.bucket {
             Some(bucket) if doomed.iter().any(|d| d.block.store().is_remote()) => {
@@ -336,6 +393,7 @@ mod tests {
             wal_seq_max: n * 10 + 9,
             completes_cut: true,
             replaces: Vec::new(),
+            deleted_through: 0,
             rows: 1,
             groups: 1,
             raw_bytes: 16,

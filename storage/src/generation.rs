@@ -16,6 +16,7 @@ use tokio::sync::Notify;
 use crate::block::{Block, BlockStore, BlockWriter, FORMAT_VERSION, Manifest, READER_VERSION};
 use crate::budget::Reservation;
 use crate::context::Context;
+use crate::deletion::Deletions;
 use crate::error::{Error, Result};
 use crate::model::{Record, Tenant};
 use crate::signal::{Applied, Head, View};
@@ -31,7 +32,8 @@ pub(crate) struct SignalStore<H: Head> {
     pub(crate) context: Arc<Context>,
     pub(crate) wal: Arc<Wal>,
     /// Read: a write is between head and log. Write: no write is.
-    gate: RwLock<()>,
+    pub(crate) gate: RwLock<()>,
+    pub(crate) deletions: Deletions,
     view: RwLock<Arc<View<H>>>,
     /// The frozen generation, and how far it is.
     pub(crate) cutting: tokio::sync::Mutex<Option<Cut<H>>>,
@@ -49,6 +51,8 @@ pub(crate) struct SignalStore<H: Head> {
     pub(crate) listed: AtomicBool,
     /// Blocks that are in no view of a new query any more.
     pub(crate) doomed: Mutex<Vec<Doomed>>,
+    /// Held while the doomed are removed: the list is not whole then.
+    pub(crate) reaping: tokio::sync::Mutex<()>,
     /// Time of the first write into the active generation.
     pub(crate) oldest_write_ms: AtomicI64,
     /// What the heads hold, in the budget.
@@ -128,10 +132,12 @@ impl<H: Head> SignalStore<H> {
         Self {
             wal: Arc::new(wal),
             gate: RwLock::new(()),
+            deletions: Deletions::default(),
             view: RwLock::new(Arc::new(View {
                 active,
                 frozen: Vec::new(),
                 blocks: in_order(blocks),
+                tombstones: Arc::default(),
             })),
             cutting: tokio::sync::Mutex::new(None),
             began_after: AtomicU64::new(0),
@@ -141,6 +147,7 @@ impl<H: Head> SignalStore<H> {
             uploading: tokio::sync::Mutex::default(),
             listed: AtomicBool::new(true),
             doomed: Mutex::new(Vec::new()),
+            reaping: tokio::sync::Mutex::new(()),
             oldest_write_ms: AtomicI64::new(i64::MAX),
             held,
             appended: Mutex::new(BTreeMap::new()),
@@ -273,8 +280,14 @@ impl<H: Head> SignalStore<H> {
             return self.finish(pending).await;
         }
         // Nothing is in the head, so nothing of the log is needed.
+        self.drop_log_through(seq_max)
+    }
+
+    fn drop_log_through(&self, seq_max: u64) -> Result<()> {
         self.drop_snapshots_through(seq_max)?;
-        self.wal.drop_through(seq_max)
+        self.wal.drop_through(seq_max)?;
+        self.deletions.note_log_dropped(seq_max);
+        Ok(())
     }
 
     /// Starts a new generation if the active one holds anything; answers also the number up to which the head holds
@@ -294,6 +307,7 @@ impl<H: Head> SignalStore<H> {
             active: Arc::new(next),
             frozen,
             blocks: view.blocks.clone(),
+            tombstones: Arc::clone(&view.tombstones),
         });
         self.oldest_write_ms.store(i64::MAX, Ordering::Relaxed);
         self.began_after.store(seq_max, Ordering::Relaxed);
@@ -339,8 +353,7 @@ impl<H: Head> SignalStore<H> {
         drop(head);
         self.account(&self.view().active);
         self.counters.cuts.fetch_add(1, Ordering::Relaxed);
-        self.drop_snapshots_through(seq_max)?;
-        let dropped = self.wal.drop_through(seq_max);
+        let dropped = self.drop_log_through(seq_max);
         self.kick_upload.notify_one();
         dropped
     }
@@ -432,6 +445,7 @@ impl<H: Head> SignalStore<H> {
             wal_seq_max: 0,
             completes_cut: false,
             replaces: Vec::new(),
+            deleted_through: 0,
             rows: 0,
             groups: 0,
             raw_bytes: 0,
@@ -446,6 +460,7 @@ impl<H: Head> SignalStore<H> {
             active: Arc::clone(&view.active),
             frozen: view.frozen.clone(),
             blocks: view.blocks.clone(),
+            tombstones: Arc::clone(&view.tombstones),
         };
         change(&mut next);
         next.blocks = in_order(next.blocks);
@@ -490,6 +505,7 @@ impl<H: Head> SignalStore<H> {
             head,
             head_bytes: view.generations().map(|h| h.held_bytes()).sum(),
             blocks: view.blocks.len() as u64,
+            tombstones: view.tombstones.len() as u64,
             block_bytes: view.blocks.iter().map(|b| b.bytes()).sum(),
             block_rows: view.blocks.iter().map(|b| b.manifest().rows).sum(),
             waiting_blocks: waiting.len() as u64,

@@ -124,5 +124,8 @@ pub(crate) async fn run_compactor<H: Head>(
             .compact(Extent::Due(store.context.clock.now_ms()))
             .await;
         store.reap().await;
+        if let Err(e) = store.tidy_tombstones().await {
+            tracing::error!(signal = H::SIGNAL.as_str(), error = %e, "tombstones stay longer than they are needed");
+        }
     }
 }

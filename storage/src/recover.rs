@@ -14,11 +14,13 @@ use object_store::path::Path as ObjectPath;
 use crate::block::{Block, BlockStore, Listing, Manifest, write_durably};
 use crate::bucket::Bucket;
 use crate::context::Context;
+use crate::deletion::fetch_tombstones;
 use crate::error::{Error, Result};
 use crate::generation::{Doomed, SignalStore, blocking};
 use crate::head_snapshot::{self, SnapshotFile};
 use crate::model::Tenant;
 use crate::signal::{Head, SignalKind};
+use crate::tombstone::Tombstone;
 use crate::wal::{Wal, WalOptions, WalRecord};
 
 /// Age from which on a folder without a manifest is nobody's unfinished work.
@@ -165,6 +167,9 @@ impl<H: Head> SignalStore<H> {
         if listed && let Some(bucket) = &context.bucket {
             enter_all(bucket, H::SIGNAL, &blocks)?;
             fetch_remembered(bucket, &context, H::SIGNAL).await?;
+            if H::DELETES && !bucket.is_known {
+                fetch_tombstones(bucket, &context.options.path, H::SIGNAL).await?;
+            }
         }
         let dir = wal_dir(&context, H::SIGNAL.as_str());
         let options = WalOptions::new(
@@ -176,10 +181,15 @@ impl<H: Head> SignalStore<H> {
         store.listed.store(listed, Ordering::Relaxed);
         store.remove_gone(sorted.gone).await?;
         store.restore_remembered()?;
+        let deletions = store.restore_tombstones()?;
+        let deleted = deletions.back().map(|t| t.seq);
         let replaying = Arc::clone(&store);
         let covered = sorted.covered;
-        let reached = blocking(move || replaying.replay(&covered, &apply)).await?;
-        store.wal.skip_to(reached.max(newest.unwrap_or(0)));
+        let reached = blocking(move || replaying.replay(&covered, deletions, &apply)).await?;
+        // A number that stands for something must not be given again.
+        store
+            .wal
+            .skip_to(reached.max(newest.max(deleted).unwrap_or(0)));
         Ok(store)
     }
 
@@ -255,7 +265,12 @@ impl<H: Head> SignalStore<H> {
     }
 
     /// Brings the active head to where it was, from snapshots and the log. Answers the highest number that a snapshot covers.
-    fn replay(&self, covered: &HashMap<String, u64>, apply: &Apply<H>) -> Result<u64> {
+    fn replay(
+        &self,
+        covered: &HashMap<String, u64>,
+        mut deletions: VecDeque<Arc<Tombstone>>,
+        apply: &Apply<H>,
+    ) -> Result<u64> {
         let mut undecodable = 0;
         let mut replayed = 0u64;
         let mut waiting: VecDeque<SnapshotFile> = match H::SNAPSHOTS {
@@ -267,8 +282,9 @@ impl<H: Head> SignalStore<H> {
         let stats = self.wal.replay(&mut |record: WalRecord<'_>| {
             // In the order of writing: what a snapshot holds comes behind the records before it.
             while let Some(file) = waiting.pop_front_if(|s| s.from < record.seq) {
-                undecodable += self.load_snapshot(&file, covered, &mut loaded)?;
+                undecodable += self.load_snapshot(&file, covered, &mut deletions, &mut loaded)?;
             }
+            self.replay_deletions(&mut deletions, record.seq);
             let tenant = record.tenant.as_str();
             let in_block = covered.get(tenant).is_some_and(|&c| record.seq <= c);
             if in_block || loaded.iter().any(|s| s.covers(record.seq)) {
@@ -295,8 +311,9 @@ impl<H: Head> SignalStore<H> {
             Ok(())
         })?;
         for file in waiting {
-            undecodable += self.load_snapshot(&file, covered, &mut loaded)?;
+            undecodable += self.load_snapshot(&file, covered, &mut deletions, &mut loaded)?;
         }
+        self.replay_deletions(&mut deletions, u64::MAX);
         self.counters
             .corrupt_records
             .fetch_add(stats.corrupt + undecodable, Ordering::Relaxed);
@@ -316,8 +333,11 @@ impl<H: Head> SignalStore<H> {
         &self,
         file: &SnapshotFile,
         covered: &HashMap<String, u64>,
+        deletions: &mut VecDeque<Arc<Tombstone>>,
         loaded: &mut Vec<SnapshotFile>,
     ) -> Result<u64> {
+        // What was deleted before its generation began is not in it.
+        self.replay_deletions(deletions, file.from + 1);
         let head = Arc::clone(&self.view().active);
         let wanted = |tenant: &Tenant| covered.get(tenant.as_str()).is_none_or(|&c| c < file.to);
         let result = head_snapshot::load(file, &mut |frame| head.restore(frame, &wanted));
@@ -325,6 +345,8 @@ impl<H: Head> SignalStore<H> {
             Ok(found) => {
                 self.oldest_write_ms
                     .fetch_min(found.oldest_write_ms, Ordering::Relaxed);
+                // These were done when it was written, and must not hit what came after them.
+                deletions.retain(|t| t.seq > file.to);
                 loaded.push(file.clone());
                 found.corrupt
             }

@@ -104,6 +104,10 @@ impl<H: Head> SignalStore<H> {
         if gone.is_empty() {
             return;
         }
+        if let Err(e) = self.complete_cuts(&gone, &[]).await {
+            tracing::error!(signal = H::SIGNAL.as_str(), error = %e, "blocks past retention stay for now");
+            return;
+        }
         tracing::info!(
             signal = H::SIGNAL.as_str(),
             blocks = gone.len(),

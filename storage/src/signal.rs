@@ -20,6 +20,7 @@ use crate::block::Block;
 use crate::error::Result;
 use crate::model::Tenant;
 use crate::storage::HeadStats;
+use crate::tombstone::{Tombstone, Tombstones};
 
 /// Which of the three.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -222,6 +223,20 @@ pub(crate) trait Head: Send + Sync + Sized + 'static {
         Ok(())
     }
 
+    /// Whether items of this signal can be deleted.
+    const DELETES: bool = false;
+
+    /// Lets go of everything that a tombstone means. Nothing is appended meanwhile. Blocks the thread.
+    fn delete(&self, _tombstone: &Tombstone) {}
+
+    /// Whether a block has rows that a tombstone hides.
+    ///
+    /// # Errors
+    /// What disk and bucket say.
+    async fn has_deleted(_block: &Arc<Block>, _tombstones: &Tombstones) -> Result<bool> {
+        Ok(false)
+    }
+
     /// Writes a tenant's items within a span of time as the files of a block. `None` when there are none. The generation is frozen. Blocks the thread.
     fn write_block(
         &self,
@@ -232,10 +247,11 @@ pub(crate) trait Head: Send + Sync + Sized + 'static {
 
     /// Merges blocks of one tenant into the files of one block with the same answers. `blocks` come in the order of their
     /// sequence numbers, oldest first: where two hold different values for one place, the first wins. Items before
-    /// `drop_before` (in the signal's unit) are left out.
+    /// `drop_before` (in the signal's unit) are left out, and so is what tombstones hide.
     async fn merge_blocks(
         blocks: &[Arc<Block>],
         drop_before: Option<i64>,
+        tombstones: &Tombstones,
         files: &mut dyn BlockFiles,
     ) -> Result<Option<BlockStats>>;
 }
@@ -248,6 +264,8 @@ pub(crate) struct View<H> {
     pub(crate) frozen: Vec<Arc<H>>,
     /// All visible blocks of all tenants, in order of sequence numbers, oldest first.
     pub(crate) blocks: Vec<Arc<Block>>,
+    /// What is hidden of the blocks.
+    pub(crate) tombstones: Arc<Tombstones>,
 }
 
 impl<H> View<H> {

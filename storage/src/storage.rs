@@ -27,7 +27,7 @@ use crate::model::{
 use crate::options::Options;
 use crate::read::{LogPage, LogSelect, SeriesBatch, SeriesSelect, TraceSelect};
 use crate::replay;
-use crate::signal::{Head, SignalKind};
+use crate::signal::{Head, SignalKind, TimeSpan};
 use crate::tail;
 use crate::traces::{self, TracesHead};
 
@@ -152,6 +152,8 @@ pub struct SignalStats {
     pub head_bytes: u64,
     /// Visible blocks.
     pub blocks: u64,
+    /// Deletions whose rows may still lie in blocks.
+    pub tombstones: u64,
     /// Their bytes.
     pub block_bytes: u64,
     /// Their rows.
@@ -339,7 +341,9 @@ impl Storage {
     /// `MemoryLimit`, or what disk and bucket say.
     pub async fn select_series(&self, tenant: &Tenant, select: &SeriesSelect) -> Result<SeriesSet> {
         let budget = self.reading()?;
-        metrics::select_series(self.metrics.view(), budget, tenant, select).await
+        self.metrics
+            .select(|view| metrics::select_series(view, budget, tenant, select))
+            .await
     }
 
     /// Label sets of the series that have a sample within the range and pass all matchers of any of the lists; sorted, each
@@ -355,7 +359,9 @@ impl Storage {
         limit: usize,
     ) -> Result<Vec<Labels>> {
         let budget = self.reading()?;
-        metrics::series_labels(self.metrics.view(), budget, tenant, any_of, range, limit).await
+        self.metrics
+            .select(|view| metrics::series_labels(view, budget, tenant, any_of, range, limit))
+            .await
     }
 
     /// Names of labels of such series (all series when `any_of` is empty); sorted, each once.
@@ -369,7 +375,9 @@ impl Storage {
         range: MsRange,
     ) -> Result<Vec<String>> {
         let budget = self.reading()?;
-        metrics::label_names(self.metrics.view(), budget, tenant, any_of, range).await
+        self.metrics
+            .select(|view| metrics::label_names(view, budget, tenant, any_of, range))
+            .await
     }
 
     /// Values of a label over such series (all series when `any_of` is empty); sorted, each once.
@@ -384,7 +392,9 @@ impl Storage {
         range: MsRange,
     ) -> Result<Vec<String>> {
         let budget = self.reading()?;
-        metrics::label_values(self.metrics.view(), budget, tenant, name, any_of, range).await
+        self.metrics
+            .select(|view| metrics::label_values(view, budget, tenant, name, any_of, range))
+            .await
     }
 
     /// Metadata of families, of one or of all; sorted by family. A family may have several.
@@ -537,6 +547,34 @@ impl Storage {
         let (metrics, logs, traces) =
             tokio::join!(self.metrics.cut(), self.logs.cut(), self.traces.cut());
         metrics.and(logs).and(traces)
+    }
+
+    /// Deletes the samples within a range of series that pass all matchers of any of the lists. What was answered before
+    /// this began is deleted for every query that begins after this returned, whatever happens to the process; samples
+    /// written later are seen, also at the same times. Metadata and exemplars stay.
+    ///
+    /// # Errors
+    /// `Closed`, `Poisoned`; `Io` when it could not be made durable.
+    pub async fn delete_series(
+        &self,
+        tenant: &Tenant,
+        any_of: Vec<Vec<Matcher>>,
+        range: MsRange,
+    ) -> Result<()> {
+        let span = TimeSpan {
+            min: range.min_ms,
+            max: range.max_ms,
+        };
+        self.metrics.delete(tenant, any_of, span).await
+    }
+
+    /// Removes deleted samples of all tenants from the files; returns when done. The head is cut for it.
+    ///
+    /// # Errors
+    /// What disk and bucket say; what was deleted stays hidden.
+    pub async fn clean_tombstones(&self) -> Result<()> {
+        self.reading()?;
+        self.metrics.clean_tombstones().await
     }
 
     /// Merges all blocks that can be merged, per tenant and signal; returns when done.

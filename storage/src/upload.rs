@@ -22,6 +22,7 @@ impl<H: Head> SignalStore<H> {
         };
         bucket.outage().is_some()
             || !self.listed.load(Ordering::Relaxed)
+            || (H::DELETES && self.deletions.wants_bucket())
             || self.waiting().iter().any(|b| !b.is_damaged())
     }
 
@@ -39,6 +40,8 @@ impl<H: Head> SignalStore<H> {
         if !self.listed.load(Ordering::Relaxed) {
             self.reconcile(bucket).await?;
         }
+        // Before the blocks: whoever takes the bucket over must not see what was deleted of them.
+        self.sync_tombstones(bucket).await?;
         let mut damage = None;
         for block in self.waiting() {
             if block.is_damaged() {

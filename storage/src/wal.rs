@@ -20,7 +20,7 @@
 //! taken. Behind the last record a segment holds zeros: it is allocated ahead, so that a full disk is met before a
 //! record is written. What a record means is known to the program only.
 //!
-//! Invariants: sequence numbers ascend without gap as they are written; a record is acknowledged after its
+//! Invariants: sequence numbers ascend as they are written, and a gap is the number of a deletion, which is no record; a record is acknowledged after its
 //! last byte was handed to the system; after a write or fsync that failed nothing is acknowledged any more.
 
 mod record;

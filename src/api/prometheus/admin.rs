@@ -5,7 +5,7 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 
 use super::error::ApiError;
-use crate::app::AppState;
+use crate::app::{App, AppState};
 
 /// `POST /-/reload`: reads the configuration file again; a bad one is refused and the old one stays.
 pub(super) async fn reload(State(app): State<AppState>) -> Response {
@@ -67,12 +67,22 @@ fn admin_disabled() -> Response {
         .into_response()
 }
 
-/// `/api/v1/admin/tsdb/*`
-pub(super) async fn tsdb(State(app): State<AppState>) -> ApiError {
+/// Whether `/api/v1/admin/tsdb/*` may be used; as upstream, it is an error of the server where not.
+///
+/// # Errors
+/// `Unavailable` where it is switched off.
+pub(super) fn tsdb_enabled(app: &App) -> Result<(), ApiError> {
     if app.config.enable_admin_api {
-        ApiError::NotImplemented("this admin API is not implemented".to_owned())
-    } else {
-        ApiError::Unavailable("admin APIs disabled".to_owned())
+        return Ok(());
+    }
+    Err(ApiError::Unavailable("admin APIs disabled".to_owned()))
+}
+
+/// `/api/v1/admin/tsdb/snapshot`
+pub(super) async fn snapshot(State(app): State<AppState>) -> ApiError {
+    match tsdb_enabled(&app) {
+        Ok(()) => ApiError::NotImplemented("this admin API is not implemented".to_owned()),
+        Err(disabled) => disabled,
     }
 }
 

@@ -33,7 +33,7 @@ impl FromRequest<AppState> for Ask {
             "" => app.config.compat_prometheus == "2",
             version => version == "2",
         };
-        let form = request.method() == Method::POST
+        let form = matches!(*request.method(), Method::POST | Method::PUT)
             && text_of(request.headers(), header::CONTENT_TYPE.as_str())
                 .trim_start()
                 .starts_with("application/x-www-form-urlencoded");

@@ -161,6 +161,18 @@ async fn what_is_wrong_is_told_as_upstream_tells_it() {
             Method::POST,
             "/api/v1/admin/tsdb/snapshot",
             500,
+            r#"{"status":"error","errorType":"unavailable","error":"admin APIs disabled"}"#,
+        ),
+        (
+            Method::POST,
+            "/api/v1/admin/tsdb/delete_series",
+            500,
+            "admin APIs disabled",
+        ),
+        (
+            Method::PUT,
+            "/api/v1/admin/tsdb/clean_tombstones",
+            500,
             "admin APIs disabled",
         ),
         (
@@ -208,6 +220,76 @@ async fn the_heads_are_flushed_where_the_admin_api_is_on() {
     let uri = "/api/v1/query?query=count(up)&time=1793491200";
     let (_, _, body) = ask(&app, request(Method::GET, uri)).await;
     assert!(body.contains(r#""value":[1793491200,"2"]"#), "{body}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn series_are_deleted_as_upstream_deletes_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let app = app(folder.path(), &["--web.enable-admin-api"]).await;
+    let path = "/api/v1/admin/tsdb/delete_series";
+    // Answers of Prometheus 3.14.
+    for (query, text) in [
+        ("", "no match[] parameter provided"),
+        (
+            "match[]=",
+            r#"invalid parameter \"match[]\": unknown position: parse error: unexpected end of input"#,
+        ),
+        (
+            "match[]=bad%7B",
+            r#"invalid parameter \"match[]\": 1:5: parse error: unexpected end of input inside braces"#,
+        ),
+        (
+            "match[]=up&match[]=up[5m]",
+            r#"invalid parameter \"match[]\": 1:3: parse error: unexpected \"[\""#,
+        ),
+        (
+            "match[]=up&start=abc",
+            r#"invalid parameter \"start\": invalid time value for 'start': cannot parse \"abc\" to a valid timestamp"#,
+        ),
+        (
+            "match[]=bad%7B&end=abc",
+            r#"invalid parameter \"end\": invalid time value for 'end': cannot parse \"abc\" to a valid timestamp"#,
+        ),
+    ] {
+        let (status, _, body) = ask(&app, request(Method::POST, &format!("{path}?{query}"))).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{query}");
+        let expected = format!(r#"{{"status":"error","errorType":"bad_data","error":"{text}"}}"#);
+        assert_eq!(body, expected, "{query}");
+    }
+    let uri = "/api/v1/query?query=up&time=1793491200";
+    for (left, how) in [
+        (
+            "ab",
+            request(Method::PUT, &format!("{path}?match[]=nosuch")),
+        ),
+        (
+            "ab",
+            request(Method::POST, &format!("{path}?match[]=up&start=20&end=10")),
+        ),
+        ("ab", form(path, "match[]=up&end=1793491199.999")),
+        (
+            "b",
+            form(path, "match[]=down&match[]=up%7Bjob%3D%22a%22%7D"),
+        ),
+        ("", request(Method::PUT, &format!("{path}?match[]=%7B%7D"))),
+        (
+            "",
+            request(Method::PUT, "/api/v1/admin/tsdb/clean_tombstones"),
+        ),
+    ] {
+        let (status, _, body) = ask(&app, how).await;
+        assert_eq!((status, &*body), (StatusCode::NO_CONTENT, ""));
+        let (_, _, body) = ask(&app, request(Method::GET, uri)).await;
+        for job in ["a", "b"] {
+            let found = body.contains(&format!(r#""job":"{job}""#));
+            assert_eq!(found, left.contains(job), "{job} in {body}");
+        }
+    }
+    for path in ["delete_series", "clean_tombstones", "snapshot"] {
+        let uri = format!("/api/v1/admin/tsdb/{path}?match[]=up");
+        let (status, _, _) = ask(&app, request(Method::GET, &uri)).await;
+        assert_eq!(status, StatusCode::METHOD_NOT_ALLOWED);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

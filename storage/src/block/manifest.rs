@@ -1,12 +1,10 @@
 //! The manifest of a block: a small JSON file, written last, which makes the block visible. A copy lies beside it,
 //! so that damage to these few bytes does not cost the block.
-//!
-//! Its last member is a checksum of every byte before it: a time or a size that changed on disk must not pass for one
-//! that was written.
 
 use serde::{Deserialize, Serialize};
 
 use super::checksum::PieceSums;
+use super::summed_json;
 
 /// Version of the layout that is written. 2 has checksums of pieces of files, and one of the manifest.
 pub(crate) const FORMAT_VERSION: u32 = 2;
@@ -22,9 +20,6 @@ pub(crate) const MANIFEST: &str = "manifest.json";
 
 /// Name of its copy.
 pub(crate) const MANIFEST_COPY: &str = "manifest.copy.json";
-
-/// The member that comes last.
-const CHECKSUM_KEY: &str = "\"checksum\"";
 
 /// What a block is and holds. Times are in the signal's own unit (milliseconds for metrics,
 /// nanoseconds for logs and traces).
@@ -59,6 +54,9 @@ pub struct Manifest {
     pub completes_cut: bool,
     /// ULIDs of the blocks it stands for.
     pub replaces: Vec<String>,
+    /// Deletions up to this sequence number are done in it: its files hold nothing that one of them meant.
+    #[serde(default)]
+    pub deleted_through: u64,
     /// Samples, entries or spans.
     pub rows: u64,
     /// Series, streams or traces.
@@ -86,13 +84,7 @@ pub struct ManifestFile {
 impl Manifest {
     /// The bytes of the file.
     pub(crate) fn encode(&self) -> Vec<u8> {
-        // Numbers, texts and lists of them: nothing that JSON could not say.
-        let text = serde_json::to_string_pretty(self).expect("a manifest is plain data");
-        let text = text.strip_suffix("\n}").unwrap_or(&text);
-        let mut text = format!("{text},\n  ");
-        let sum = crc32c::crc32c(text.as_bytes());
-        text.push_str(&format!("{CHECKSUM_KEY}: \"{sum:08x}\"\n}}\n"));
-        text.into_bytes()
+        summed_json::encode(self)
     }
 
     /// The manifest that these bytes say.
@@ -100,16 +92,8 @@ impl Manifest {
     /// # Errors
     /// What is wrong with them.
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, String> {
-        let text = std::str::from_utf8(bytes).map_err(|e| e.to_string())?;
-        let summed = text.rsplit_once(CHECKSUM_KEY);
-        if let Some((covered, sum)) = summed {
-            let sum = sum.trim_matches(|c: char| !c.is_ascii_hexdigit());
-            if u32::from_str_radix(sum, 16) != Ok(crc32c::crc32c(covered.as_bytes())) {
-                return Err("its checksum does not match".to_owned());
-            }
-        }
-        let manifest: Self = serde_json::from_str(text).map_err(|e| e.to_string())?;
-        if summed.is_none() && manifest.format_version >= SUMMED_SINCE {
+        let (manifest, is_summed): (Self, bool) = summed_json::decode(bytes)?;
+        if !is_summed && manifest.format_version >= SUMMED_SINCE {
             return Err("it has no checksum".to_owned());
         }
         Ok(manifest)
@@ -132,6 +116,7 @@ impl Manifest {
             wal_seq_max: 0,
             completes_cut: false,
             replaces: Vec::new(),
+            deleted_through: 0,
             rows: 0,
             groups: 0,
             raw_bytes: 0,

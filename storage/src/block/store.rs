@@ -390,7 +390,11 @@ impl BlockStore {
         }
     }
 
-    async fn delete(&self, path: &ObjectPath) -> Result<()> {
+    /// Removes an object. That it is gone already is no error.
+    ///
+    /// # Errors
+    /// `Unavailable`, `ObjectStore`.
+    pub(crate) async fn delete(&self, path: &ObjectPath) -> Result<()> {
         let delete = || self.store.delete(path);
         match self
             .ask(Operation::Delete, path, Patience::Query, delete)

@@ -21,6 +21,7 @@ use crate::signal::{
     Applied, BlockFiles, BlockStats, DaySet, Head, HeadOptions, SignalKind, TimeSpan,
 };
 use crate::storage::HeadStats;
+use crate::tombstone::Tombstones;
 
 /// Bytes that a stream costs beside its pages.
 const STREAM_BYTES: u64 = 256;
@@ -428,6 +429,7 @@ impl Head for LogsHead {
     async fn merge_blocks(
         blocks: &[Arc<Block>],
         drop_before: Option<i64>,
+        _tombstones: &Tombstones,
         files: &mut dyn BlockFiles,
     ) -> Result<Option<BlockStats>> {
         block::merge(blocks, drop_before, files).await

@@ -14,6 +14,7 @@
 //! `series_id` is the xxh3-64 of the label set as [`Labels::as_bytes`] lays it out, as a signed number; of two label sets of
 //! one block with the same hash the later one (in order of labels) is hashed again with a seed, until it has one of its own.
 
+mod deleted;
 mod histograms;
 mod merge;
 mod samples;
@@ -25,14 +26,18 @@ use std::sync::Arc;
 
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
+use roaring::RoaringBitmap;
 
 use super::head::TenantHead;
 use super::runs::{Run, merge};
 use crate::block::Block;
 use crate::error::{Error, Result};
-use crate::model::{MsRange, SampleBuf};
+use crate::model::{Matcher, MsRange, SampleBuf};
 use crate::signal::{BlockFiles, BlockStats, TimeSpan};
+use crate::tombstone::Tombstones;
 
+use deleted::Deleted;
+pub(super) use deleted::Hidden;
 pub(super) use merge::merge_blocks;
 pub(super) use samples::Pages;
 pub(super) use table::SeriesTable;
@@ -47,14 +52,15 @@ pub(super) const HISTOGRAMS_FILE: &str = "histograms.parquet";
 pub(super) struct OpenBlock {
     block: Arc<Block>,
     pub(super) table: Arc<SeriesTable>,
+    deleted: Deleted,
 }
 
 impl OpenBlock {
-    /// Reads the series table, or takes it from the cache.
+    /// Reads the series table, or takes it from the cache, and finds what tombstones hide.
     ///
     /// # Errors
     /// What the object store says, or `Corrupt`, `Parquet`.
-    pub(super) async fn open(block: Arc<Block>) -> Result<Self> {
+    pub(super) async fn open(block: Arc<Block>, tombstones: &Tombstones) -> Result<Self> {
         let table = block
             .cached("series", async {
                 let table = SeriesTable::read(&block).await?;
@@ -62,7 +68,36 @@ impl OpenBlock {
                 Ok((table, bytes))
             })
             .await?;
-        Ok(Self { block, table })
+        let deleted = Deleted::of(&table, tombstones.of(block.manifest()));
+        Ok(Self {
+            block,
+            table,
+            deleted,
+        })
+    }
+
+    /// The series that pass all matchers and may have a sample in the range.
+    pub(super) fn select(&self, matchers: &[Matcher], range: MsRange) -> RoaringBitmap {
+        let mut found = self.table.select(matchers, range);
+        if !self.deleted.is_empty() {
+            let seen = |id: &u32| {
+                let (min_ms, max_ms) = self.table.times(*id);
+                let held = MsRange::new(min_ms.max(range.min_ms), max_ms.min(range.max_ms));
+                !self.deleted.hides(*id, held)
+            };
+            found = found.iter().filter(seen).collect();
+        }
+        found
+    }
+
+    /// What tombstones hide of a series.
+    pub(super) fn hidden(&self, id: u32) -> Hidden {
+        self.deleted.ranges(id)
+    }
+
+    /// Whether tombstones hide anything.
+    pub(super) fn has_deleted(&self) -> bool {
+        !self.deleted.is_empty()
     }
 
     /// Fetches the pages that hold rows of samples. The ranges ascend.

@@ -20,15 +20,16 @@ use async_trait::async_trait;
 use hashbrown::{HashMap, HashTable};
 use parking_lot::{Mutex, RwLock};
 
-use super::block::{merge_blocks, write_block};
+use super::block::{OpenBlock, merge_blocks, write_block};
 use super::carried::Carried;
 use super::series::{Growth, MemSeries};
 use crate::block::Block;
 use crate::error::Result;
 use crate::index::Index;
-use crate::model::{Labels, Tenant};
+use crate::model::{Labels, Matcher, MsRange, Tenant};
 use crate::signal::{BlockFiles, BlockStats, DaySet, Head, HeadOptions, SignalKind, TimeSpan};
 use crate::storage::HeadStats;
+use crate::tombstone::{Tombstone, Tombstones};
 
 const SHARDS: usize = 64;
 /// An entry of a key table with its share of the table, which is between half and seven eighths full.
@@ -172,6 +173,20 @@ impl TenantHead {
             self.min_ms.fetch_min(times.min, Ordering::Relaxed);
             self.max_ms.fetch_max(times.max, Ordering::Relaxed);
         }
+    }
+
+    /// Takes samples out. The series stay until this generation goes: their keys are known to writers.
+    fn delete(&self, matchers: &[Matcher], range: MsRange) {
+        let _whole = self.gate.write();
+        let catalog = self.catalog.read();
+        let mut growth = Growth::default();
+        for id in &catalog.index.select(matchers) {
+            if let Some(series) = catalog.series.get(id as usize) {
+                series.state.lock().delete(range, &mut growth);
+            }
+        }
+        self.held.fetch_add(growth.bytes, Ordering::Relaxed);
+        self.chunks.fetch_add(growth.chunks, Ordering::Relaxed);
     }
 
     /// Notes the days of samples, given as times or as first and last of a time within one day.
@@ -344,6 +359,20 @@ impl Head for MetricsHead {
         self.load(frame, wanted)
     }
 
+    const DELETES: bool = true;
+
+    fn delete(&self, tombstone: &Tombstone) {
+        if let Some(part) = self.tenant(&tombstone.tenant) {
+            let TimeSpan { min, max } = tombstone.span;
+            part.delete(&tombstone.matchers, MsRange::new(min, max));
+        }
+    }
+
+    async fn has_deleted(block: &Arc<Block>, tombstones: &Tombstones) -> Result<bool> {
+        let open = OpenBlock::open(Arc::clone(block), tombstones).await?;
+        Ok(open.has_deleted())
+    }
+
     fn write_block(
         &self,
         tenant: &Tenant,
@@ -359,8 +388,9 @@ impl Head for MetricsHead {
     async fn merge_blocks(
         blocks: &[Arc<Block>],
         drop_before: Option<i64>,
+        tombstones: &Tombstones,
         files: &mut dyn BlockFiles,
     ) -> Result<Option<BlockStats>> {
-        merge_blocks(blocks, drop_before, files).await
+        merge_blocks(blocks, drop_before, tombstones, files).await
     }
 }

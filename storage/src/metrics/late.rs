@@ -130,7 +130,7 @@ impl LateFloats {
 }
 
 /// Seals ascending samples as chunks of even size.
-fn seal_into(chunks: &mut Vec<SealedChunk>, samples: &[FloatSample]) {
+pub(super) fn seal_into(chunks: &mut Vec<SealedChunk>, samples: &[FloatSample]) {
     let pieces = samples.len().div_ceil(CHUNK_SAMPLES);
     if pieces == 0 {
         return;

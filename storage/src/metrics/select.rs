@@ -5,7 +5,8 @@
 //!
 //! *Requests as a whole*: of a selection of up to [`WHOLE_SERIES`] series of a generation the open chunks are copied in one moment in which no
 //! request is half applied. A larger selection is copied batch by batch, so that writers never wait long: there, series of different batches may see
-//! a request that came in while the query ran, or not.
+//! a request that came in while the query ran, or not, and what a deletion takes out of the head meanwhile. Of blocks each query sees what its view
+//! says, deletions included; [`crate::generation::SignalStore::select`] keeps a small selection from seeing half of one.
 
 mod labels;
 
@@ -17,7 +18,7 @@ use roaring::RoaringBitmap;
 use smallvec::{SmallVec, smallvec};
 
 use super::MetricsHead;
-use super::block::{OpenBlock, Pages};
+use super::block::{Hidden, OpenBlock, Pages};
 use super::head::TenantHead;
 use super::runs::{Run, merge};
 use crate::budget::{Budget, Reservation};
@@ -120,6 +121,8 @@ enum Part {
         pages: Arc<Pages>,
         rows: std::ops::Range<u64>,
     },
+    /// Some of them are deleted.
+    Partly(Box<Self>, Hidden),
 }
 
 /// One series of a selection.
@@ -149,19 +152,44 @@ impl Selected {
     }
 
     fn part_bytes(&self) -> usize {
-        let part = |p: &Part| match p {
-            Part::Run(run) => run.held_bytes(),
-            Part::Rows { rows, .. } => (rows.end - rows.start) as usize * 4,
-        };
-        self.parts.iter().map(part).sum()
+        self.parts.iter().map(Part::held_bytes).sum()
     }
 }
 
 impl Part {
+    /// Its samples, in an empty buffer.
     fn read(&self, range: MsRange, out: &mut SampleBuf) -> Result<(), ReadError> {
         match self {
             Self::Run(run) => run.read(range, out),
             Self::Rows { pages, rows } => pages.read(rows, range, out),
+            Self::Partly(part, hidden) => {
+                part.read(range, out)?;
+                out.remove(hidden);
+                Ok(())
+            }
+        }
+    }
+
+    fn hiding(self, hidden: Hidden) -> Self {
+        match hidden.is_empty() {
+            true => self,
+            false => Self::Partly(Box::new(self), hidden),
+        }
+    }
+
+    fn pages(&self) -> Option<&Arc<Pages>> {
+        match self {
+            Self::Run(_) => None,
+            Self::Rows { pages, .. } => Some(pages),
+            Self::Partly(part, _) => part.pages(),
+        }
+    }
+
+    fn held_bytes(&self) -> usize {
+        match self {
+            Self::Run(run) => run.held_bytes(),
+            Self::Rows { rows, .. } => (rows.end - rows.start) as usize * 4,
+            Self::Partly(part, hidden) => part.held_bytes() + size_of_val(&hidden[..]),
         }
     }
 }
@@ -197,7 +225,7 @@ pub(crate) async fn select_series(
     for (at, source) in sources.iter().enumerate() {
         match source {
             Source::Block(block) => {
-                for id in &block.table.select(&select.matchers, range) {
+                for id in &block.select(&select.matchers, range) {
                     entries.push(block.table.index.labels(id), Place::Id { at, id });
                 }
             }
@@ -277,7 +305,7 @@ fn pages_of(batch: &[Selected]) -> usize {
     let mut seen: SmallVec<[*const Pages; 4]> = SmallVec::new();
     let mut bytes = 0;
     for part in batch.iter().flat_map(|s| &s.parts) {
-        if let Part::Rows { pages, .. } = part
+        if let Some(pages) = part.pages()
             && !seen.contains(&Arc::as_ptr(pages))
         {
             seen.push(Arc::as_ptr(pages));
@@ -295,7 +323,9 @@ async fn sources(view: &View<MetricsHead>, tenant: &Tenant, range: MsRange) -> R
     };
     let mut sources = Vec::new();
     for block in view.blocks_of(tenant, span) {
-        sources.push(Source::Block(OpenBlock::open(block).await?));
+        sources.push(Source::Block(
+            OpenBlock::open(block, &view.tombstones).await?,
+        ));
     }
     let heads = view.generations().filter_map(|g| g.tenant(tenant));
     sources.extend(heads.map(Source::Head));
@@ -363,12 +393,13 @@ async fn fetch_into(
     let rows: Vec<_> = ids.iter().map(|(_, id)| block.table.rows(*id)).collect();
     if rows.iter().any(|r| !r.is_empty()) {
         let pages = block.pages(&rows).await?;
-        for ((i, _), rows) in std::iter::zip(&ids, rows) {
+        for ((i, id), rows) in std::iter::zip(&ids, rows) {
             if let Some(list) = parts.get_mut(*i)
                 && !rows.is_empty()
             {
                 let pages = Arc::clone(&pages);
-                list.push((at, Part::Rows { pages, rows }));
+                let part = Part::Rows { pages, rows };
+                list.push((at, part.hiding(block.hidden(*id))));
             }
         }
     }
@@ -378,11 +409,11 @@ async fn fetch_into(
         .collect();
     if rows.iter().any(|r| !r.is_empty()) {
         let runs = block.histograms(&rows).await?;
-        for ((i, _), run) in std::iter::zip(&ids, runs) {
+        for ((i, id), run) in std::iter::zip(&ids, runs) {
             if let Some(list) = parts.get_mut(*i)
                 && !run.0.is_empty()
             {
-                list.push((at, Part::Run(run)));
+                list.push((at, Part::Run(run).hiding(block.hidden(*id))));
             }
         }
     }

@@ -9,6 +9,7 @@
 //!
 //! Invariant: over all four a time comes once. A series without late samples and histograms pays for none of them.
 
+mod delete;
 mod saved;
 
 use std::collections::BTreeMap;

@@ -125,6 +125,7 @@ impl World {
                 active: Arc::new(MetricsHead::new(head, None)),
                 frozen: Vec::new(),
                 blocks: Vec::new(),
+                tombstones: Arc::default(),
             }),
         }
     }
@@ -141,6 +142,7 @@ impl World {
             active: Arc::new(MetricsHead::new(options, Some(&self.view.active))),
             frozen,
             blocks: self.view.blocks.clone(),
+            tombstones: Arc::clone(&self.view.tombstones),
         });
     }
 
@@ -159,6 +161,7 @@ impl World {
             wal_seq_max: 0,
             completes_cut: true,
             replaces: Vec::new(),
+            deleted_through: 0,
             rows: stats.rows,
             groups: stats.groups,
             raw_bytes: stats.raw_bytes,
@@ -195,6 +198,7 @@ impl World {
             active: Arc::clone(&self.view.active),
             frozen,
             blocks,
+            tombstones: Arc::clone(&self.view.tombstones),
         });
     }
 
@@ -219,18 +223,25 @@ impl World {
             active: Arc::new(restored),
             frozen: self.view.frozen.clone(),
             blocks: self.view.blocks.clone(),
+            tombstones: Arc::clone(&self.view.tombstones),
         });
     }
 
     fn merge(&mut self, drop_before: Option<i64>) {
         let mut writer = BlockWriter::create(&self.tmp, Ulid::generate()).unwrap();
-        let merging = MetricsHead::merge_blocks(&self.view.blocks, drop_before, &mut writer);
+        let merging = MetricsHead::merge_blocks(
+            &self.view.blocks,
+            drop_before,
+            &self.view.tombstones,
+            &mut writer,
+        );
         let stats = self.runtime.block_on(merging).unwrap();
         let blocks = stats.map(|stats| self.block(&mut writer, &stats));
         self.view = Arc::new(View {
             active: Arc::clone(&self.view.active),
             frozen: self.view.frozen.clone(),
             blocks: blocks.into_iter().collect(),
+            tombstones: Arc::clone(&self.view.tombstones),
         });
     }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::histogram::Histogram;
+use super::time::MsRange;
 
 /// The bits of the staleness marker: a NaN that says "this series ends here".
 /// Source: Prometheus `model/value`.
@@ -83,6 +84,23 @@ impl SampleBuf {
         self.histograms.push(Some(histogram));
     }
 
+    /// Takes out the samples in any of some ranges.
+    pub fn remove(&mut self, ranges: &[MsRange]) {
+        let is_gone = |&t_ms: &i64| ranges.iter().any(|r| r.contains(t_ms));
+        if !self.t_ms.iter().any(is_gone) {
+            return;
+        }
+        let gone: Vec<bool> = self.t_ms.iter().map(is_gone).collect();
+        fn keep<T>(column: &mut Vec<T>, gone: &[bool]) {
+            let mut gone = gone.iter();
+            column.retain(|_| gone.next() == Some(&false));
+        }
+        keep(&mut self.t_ms, &gone);
+        keep(&mut self.values, &gone);
+        keep(&mut self.histograms, &gone);
+        keep(&mut self.start_ms, &gone);
+    }
+
     /// The histogram at a position, if that sample is one.
     #[must_use]
     pub fn histogram(&self, i: usize) -> Option<&Arc<Histogram>> {
@@ -118,6 +136,22 @@ mod tests {
                 .collect::<Vec<_>>(),
             [false, false, true, false]
         );
+    }
+
+    #[test]
+    fn removing_keeps_columns_aligned() {
+        let mut buf = SampleBuf::default();
+        buf.push_float(1, 1.0, NO_START_MS);
+        buf.push_float(2, 2.0, 0);
+        buf.push_histogram(3, Arc::new(Histogram::default()), 1);
+        buf.push_float(4, 4.0, 2);
+        buf.remove(&[MsRange::new(5, 9)]);
+        assert_eq!(buf.len(), 4);
+        buf.remove(&[MsRange::new(2, 2), MsRange::new(4, 9)]);
+        assert_eq!(buf.t_ms, [1, 3]);
+        assert_eq!(buf.start_ms, [NO_START_MS, 1]);
+        assert!(buf.histogram(0).is_none() && buf.histogram(1).is_some());
+        assert_eq!(buf.values, [1.0, 0.0]);
     }
 
     #[test]

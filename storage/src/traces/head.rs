@@ -33,6 +33,7 @@ use crate::signal::{
     Applied, BlockFiles, BlockStats, DaySet, Head, HeadOptions, SignalKind, TimeSpan,
 };
 use crate::storage::{HeadStats, Operation};
+use crate::tombstone::Tombstones;
 
 /// Bytes of bodies that are compressed together.
 const CHUNK_BYTES: usize = 64 * 1024;
@@ -187,6 +188,7 @@ impl Head for TracesHead {
     async fn merge_blocks(
         blocks: &[Arc<Block>],
         drop_before: Option<i64>,
+        _tombstones: &Tombstones,
         files: &mut dyn BlockFiles,
     ) -> Result<Option<BlockStats>> {
         block::merge(blocks, drop_before, files).await

@@ -191,6 +191,19 @@ impl Wal {
         self.inner.lock().last_seq
     }
 
+    /// Takes the next number for something that is kept elsewhere. Whoever starts the log again has to [`Self::skip_to`] it.
+    ///
+    /// # Errors
+    /// `Poisoned`.
+    pub(crate) fn take_number(&self) -> Result<u64> {
+        let mut inner = self.inner.lock();
+        if let Some(reason) = &inner.poisoned {
+            return Err(Error::Poisoned(reason.clone()));
+        }
+        inner.last_seq += 1;
+        Ok(inner.last_seq)
+    }
+
     /// Makes room for a record with at most so many refused items, so that a full disk is met before
     /// anything is changed.
     ///

@@ -86,7 +86,11 @@ impl BlockStore {
         Ok(listing)
     }
 
-    pub(super) async fn objects(
+    /// The objects below a path.
+    ///
+    /// # Errors
+    /// `Unavailable`, `ObjectStore`.
+    pub(crate) async fn objects(
         &self,
         root: &ObjectPath,
         patience: Patience,

@@ -14,6 +14,7 @@ use crate::signal::{
     Applied, BlockFiles, BlockStats, DaySet, Head, HeadOptions, SignalKind, TimeSpan, View,
 };
 use crate::storage::HeadStats;
+use crate::tombstone::Tombstones;
 
 const FILE: &str = "items";
 
@@ -221,6 +222,7 @@ impl Head for TinyHead {
     async fn merge_blocks(
         blocks: &[Arc<Block>],
         drop_before: Option<i64>,
+        _tombstones: &Tombstones,
         files: &mut dyn BlockFiles,
     ) -> Result<Option<BlockStats>> {
         let mut all = Vec::new();

@@ -10,6 +10,7 @@ use crate::metrics::select::{Entries, Place, Source, load};
 use crate::model::{Labels, MsRange, SampleBuf};
 use crate::read::Series;
 use crate::signal::{BlockFiles, BlockStats};
+use crate::tombstone::Tombstones;
 
 /// Series whose pages are held at once.
 const BATCH_SERIES: usize = 256;
@@ -18,12 +19,15 @@ const BATCH_SERIES: usize = 256;
 pub(in crate::metrics) async fn merge_blocks(
     blocks: &[Arc<Block>],
     drop_before: Option<i64>,
+    tombstones: &Tombstones,
     files: &mut dyn BlockFiles,
 ) -> Result<Option<BlockStats>> {
     let range = MsRange::new(drop_before.unwrap_or(i64::MIN), i64::MAX);
     let mut sources = Vec::with_capacity(blocks.len());
     for block in blocks {
-        sources.push(Source::Block(OpenBlock::open(Arc::clone(block)).await?));
+        sources.push(Source::Block(
+            OpenBlock::open(Arc::clone(block), tombstones).await?,
+        ));
     }
     let mut writer = TableWriter::new(files);
     let mut next: Vec<u32> = vec![0; sources.len()];

@@ -207,6 +207,14 @@ impl SeriesTable {
         found.iter().filter(in_range).collect()
     }
 
+    /// First and last time of a series; empty where there is no such series.
+    pub(super) fn times(&self, id: u32) -> (i64, i64) {
+        self.times
+            .get(id as usize)
+            .copied()
+            .unwrap_or((i64::MAX, i64::MIN))
+    }
+
     /// Rows of a series' floats, may be none.
     pub(in crate::metrics) fn rows(&self, id: u32) -> Range<u64> {
         range(&self.rows, id)

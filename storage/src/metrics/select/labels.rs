@@ -130,7 +130,7 @@ impl Source {
         };
         match self {
             Self::Block(block) => {
-                let ids = union(&|matchers| block.table.select(matchers, range));
+                let ids = union(&|matchers| block.select(matchers, range));
                 f(&block.table.index, ids);
             }
             Self::Head(head) => {
