@@ -28,6 +28,7 @@ mod read;
 mod rules;
 mod self_metrics;
 mod series;
+mod snapshot;
 mod status;
 mod targets;
 mod tsdb_blocks;
@@ -104,7 +105,7 @@ pub fn router() -> Router<AppState> {
         )
         .route(
             "/admin/tsdb/snapshot",
-            post(admin::snapshot).put(admin::snapshot),
+            post(snapshot::handle).put(snapshot::handle),
         )
         .route_layer(axum::middleware::from_fn(middleware::cors));
     Router::new()

@@ -5,6 +5,7 @@
 //!  VERSION   version of the layout
 //!  OWNER     a random name; the record in a bucket repeats it
 //!  wal/      write-ahead logs      blocks/  local blocks      tmp/  blocks that are being written
+//!  tombstones/  what is deleted and may still lie in blocks      snapshots/  copies of all blocks of a moment
 //!  bucket/   what the bucket held when it was last reached      cache/  what was read of it
 //! ```
 

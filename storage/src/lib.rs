@@ -40,6 +40,7 @@ mod recover;
 mod replay;
 mod retention;
 mod signal;
+mod snapshot;
 mod storage;
 mod tail;
 mod tombstone;

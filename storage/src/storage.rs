@@ -28,6 +28,7 @@ use crate::options::Options;
 use crate::read::{LogPage, LogSelect, SeriesBatch, SeriesSelect, TraceSelect};
 use crate::replay;
 use crate::signal::{Head, SignalKind, TimeSpan};
+use crate::snapshot::Snapshot;
 use crate::tail;
 use crate::traces::{self, TracesHead};
 
@@ -575,6 +576,24 @@ impl Storage {
     pub async fn clean_tombstones(&self) -> Result<()> {
         self.reading()?;
         self.metrics.clean_tombstones().await
+    }
+
+    /// Makes a folder `snapshots/<name>` below the storage folder that holds what was written before to the three signals, of
+    /// all tenants, and from which a storage can be opened. What is not in blocks yet is cut into blocks for it, unless it
+    /// is to be left out. On one file system with the blocks it takes no space until they are removed.
+    ///
+    /// # Errors
+    /// `BadInput` when there is one of this name, or the name is more than letters, digits and hyphens; what disk and bucket say.
+    pub async fn snapshot(&self, name: &str, skip_head: bool) -> Result<()> {
+        self.reading()?;
+        if !skip_head {
+            self.cut_all().await?;
+        }
+        let snapshot = Snapshot::begin(&self.context.options.path, &self.context.tmp, name)?;
+        self.metrics.copy_to(&snapshot).await?;
+        self.logs.copy_to(&snapshot).await?;
+        self.traces.copy_to(&snapshot).await?;
+        snapshot.finish().await
     }
 
     /// Merges all blocks that can be merged, per tenant and signal; returns when done.

@@ -78,14 +78,6 @@ pub(super) fn tsdb_enabled(app: &App) -> Result<(), ApiError> {
     Err(ApiError::Unavailable("admin APIs disabled".to_owned()))
 }
 
-/// `/api/v1/admin/tsdb/snapshot`
-pub(super) async fn snapshot(State(app): State<AppState>) -> ApiError {
-    match tsdb_enabled(&app) {
-        Ok(()) => ApiError::NotImplemented("this admin API is not implemented".to_owned()),
-        Err(disabled) => disabled,
-    }
-}
-
 /// `/api/v1/search/*`, which upstream has behind a feature.
 pub(super) async fn search_disabled() -> ApiError {
     ApiError::Unavailable("search API is disabled".to_owned())

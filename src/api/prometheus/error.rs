@@ -26,8 +26,6 @@ pub(super) enum ApiError {
     Unavailable(String),
     /// No room for the answer now; asking again later may help.
     Overloaded(String),
-    /// Asked for something that this server cannot do.
-    NotImplemented(String),
     /// A body larger than the limit.
     TooLarge(String),
 }
@@ -68,7 +66,6 @@ impl ApiError {
             Self::Internal(text) => (StatusCode::INTERNAL_SERVER_ERROR, "internal", text),
             Self::Unavailable(text) => (StatusCode::INTERNAL_SERVER_ERROR, "unavailable", text),
             Self::Overloaded(text) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", text),
-            Self::NotImplemented(text) => (StatusCode::NOT_IMPLEMENTED, "unavailable", text),
             Self::TooLarge(text) => (StatusCode::PAYLOAD_TOO_LARGE, "bad_data", text),
         }
     }

@@ -293,6 +293,51 @@ async fn series_are_deleted_as_upstream_deletes_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_server_is_started_from_a_snapshot() {
+    let folder = tempfile::tempdir().unwrap();
+    let app = app(folder.path(), &["--web.enable-admin-api"]).await;
+    let path = "/api/v1/admin/tsdb/snapshot";
+    let (status, _, body) = ask(
+        &app,
+        request(Method::POST, &format!("{path}?skip_head=abc")),
+    )
+    .await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+    // The answer of Prometheus 3.14.
+    assert_eq!(
+        body,
+        r#"{"status":"error","errorType":"bad_data","error":"invalid parameter \"skip_head\": unable to parse boolean: strconv.ParseBool: parsing \"abc\": invalid syntax"}"#
+    );
+    let mut names = Vec::new();
+    for request in [
+        form(path, "skip_head=true"),
+        request(Method::PUT, path),
+        request(Method::POST, &format!("{path}?skip_head=")),
+    ] {
+        let (status, headers, body) = ask(&app, request).await;
+        assert_eq!(status, StatusCode::OK, "{body}");
+        assert_eq!(headers[header::CONTENT_TYPE], "application/json");
+        let answer: serde_json::Value = serde_json::from_str(&body).unwrap();
+        assert_eq!(answer["status"], "success");
+        let name = answer["data"]["name"].as_str().unwrap().to_owned();
+        let (time, random) = name.split_once('-').unwrap();
+        assert!(
+            time.len() == 16 && time.contains('T') && time.ends_with('Z'),
+            "{name}"
+        );
+        assert!(u64::from_str_radix(random, 16).is_ok(), "{name}");
+        names.push(name);
+    }
+    for (name, jobs) in names.iter().zip([0, 2, 2]) {
+        let path = folder.path().join("snapshots").join(name);
+        let restored = testing::open(&path, &[]).await;
+        let uri = "/api/v1/query?query=up&time=1793491200";
+        let (_, _, body) = ask(&restored, request(Method::GET, uri)).await;
+        assert_eq!(body.matches(r#""job":"#).count(), jobs, "{body}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_tenant_is_required_and_kept_apart_with_multitenancy() {
     let folder = tempfile::tempdir().unwrap();
     let app = app(folder.path(), &["--multitenancy"]).await;

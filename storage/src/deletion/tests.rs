@@ -23,6 +23,7 @@ use crate::options::Options;
 use crate::read::SeriesSelect;
 use crate::replay;
 use crate::retention::Brake;
+use crate::snapshot::Snapshot;
 use crate::storage::{RecordDecoder, RecordSink};
 
 type Store = Arc<SignalStore<MetricsHead>>;
@@ -400,6 +401,45 @@ async fn a_query_sees_a_deletion_wholly_or_not_at_all() {
             tokio::task::yield_now().await;
         }
         deleting.await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_snapshot_is_whole_without_the_bucket_and_hides_what_is_deleted() {
+    for bucket in [None, Some(Arc::default())] {
+        let rig = Rig::new(bucket);
+        let store = rig.open().await;
+        write(&store, &[(0, 10, 1), (1, 10, 2)]).await;
+        store.cut().await.unwrap();
+        store.sync_bucket().await.unwrap();
+        write(&store, &[(0, 20, 3), (1, DAY, 4)]).await;
+        store.cut().await.unwrap();
+        delete(&store, &[&[n("0")]], 0, 10).await;
+        let tmp = rig.dir.path().join("tmp");
+        for name in ["", "..", "a/b"] {
+            assert!(
+                Snapshot::begin(rig.dir.path(), &tmp, name).is_err(),
+                "{name}"
+            );
+        }
+        let snapshot = Snapshot::begin(rig.dir.path(), &tmp, "s-1").unwrap();
+        store.copy_to(&snapshot).await.unwrap();
+        snapshot.finish().await.unwrap();
+        assert!(Snapshot::begin(rig.dir.path(), &tmp, "s-1").is_err());
+        // What becomes of the original does not matter to it.
+        delete(&store, &[&[]], 0, 2 * DAY).await;
+        store.clean_tombstones().await.unwrap();
+        assert!(read(&store).await.is_empty());
+        let copy = Rig::new(None);
+        let from = rig.dir.path().join("snapshots/s-1");
+        for part in ["blocks", "tombstones"] {
+            std::fs::rename(from.join(part), copy.dir.path().join(part)).unwrap();
+        }
+        let store = copy.open().await;
+        let held = BTreeMap::from([((0, 20), 3), ((1, 10), 2), ((1, DAY), 4)]);
+        assert_eq!(read(&store).await, held);
+        write(&store, &[(0, 10, 5)]).await;
+        assert_eq!(read(&store).await.get(&(0, 10)), Some(&5));
     }
 }
 
