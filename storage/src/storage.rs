@@ -300,6 +300,22 @@ impl Storage {
         Ok(applied.report)
     }
 
+    /// As [`Self::append_metrics`], but where a sample contradicts what is stored already, nothing of the batch is taken. A
+    /// batch that contradicts itself is taken without the samples that came second.
+    ///
+    /// # Errors
+    /// As [`Self::append_metrics`].
+    pub async fn append_metrics_whole(
+        &self,
+        tenant: &Tenant,
+        batch: &MetricBatch<'_>,
+        record: Record<'_>,
+    ) -> Result<MetricReport> {
+        let apply = |head: &MetricsHead| metrics::append_whole(head, tenant, batch);
+        let applied = self.metrics.append(tenant, record, apply).await?;
+        Ok(applied.report)
+    }
+
     /// Writes log entries; see [`Self::append_metrics`].
     ///
     /// # Errors

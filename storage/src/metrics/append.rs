@@ -39,6 +39,24 @@ pub(crate) fn append_in_order(
     Writer::new(head, tenant, &part, batch, Some(0), &[]).run()
 }
 
+/// As [`append`], but a batch of which a sample contradicts what is stored already is refused whole. What contradicts only the
+/// batch itself, or a batch that comes at the same moment, is left out alone.
+pub(crate) fn append_whole(
+    head: &MetricsHead,
+    tenant: &Tenant,
+    batch: &MetricBatch<'_>,
+) -> Applied<MetricReport> {
+    let part = head.tenant_or_new(tenant);
+    let window_ms = head.options.out_of_order_window_ms;
+    let mut check = Writer::new(head, tenant, &part, batch, window_ms, &[]);
+    check.look();
+    if check.applied.report.refused_count > 0 {
+        check.applied.report.refused_whole = true;
+        return check.applied;
+    }
+    Writer::new(head, tenant, &part, batch, window_ms, &[]).run()
+}
+
 /// Takes a replayed batch: everything but the refused items, without admission.
 pub(crate) fn replay(
     head: &MetricsHead,
@@ -104,6 +122,66 @@ impl<'w, 'b> Writer<'w, 'b> {
         }
         self.applied.refused.sort_unstable();
         self.applied
+    }
+
+    /// Refuses what [`Self::run`] would, and takes nothing.
+    fn look(&mut self) {
+        let batch = self.batch;
+        for (i, series) in batch.series.iter().enumerate() {
+            if series.floats.is_empty() && series.histograms.is_empty() {
+                continue;
+            }
+            let part = self.part;
+            let key = part.hash_key(series.key);
+            let known = part.with_series(key, |s| self.look_at(i, series, &s.state.lock()));
+            if known.is_none() {
+                self.look_at_unknown(i, series);
+            }
+        }
+    }
+
+    /// A series whose key is new here; its labels may be known under another one.
+    #[cold]
+    fn look_at_unknown(&mut self, i: usize, series: &BatchSeries<'_>) {
+        let mut labels = LabelPairs::new();
+        if (self.batch.decode_labels)(series.key, &mut labels).is_err() {
+            return;
+        }
+        let catalog = self.part.catalog.read();
+        let known = catalog.index.find(labels.iter().copied());
+        let known = known.and_then(|id| catalog.series.get(id as usize).map(Arc::clone));
+        drop(catalog);
+        match known {
+            Some(known) => self.look_at(i, series, &known.state.lock()),
+            None => {
+                let newest_ms = self.head.newest_before(self.tenant, &labels);
+                self.look_at(i, series, &SeriesState::new(newest_ms));
+            }
+        }
+    }
+
+    fn look_at(&mut self, i: usize, series: &BatchSeries<'_>, state: &SeriesState) {
+        let batch = self.batch;
+        for at in series.floats.clone() {
+            let (Some(&t_ms), Some(value)) = (batch.t_ms.get(at), batch.values.get(at)) else {
+                break;
+            };
+            if let Err(reason) = state.place_float(t_ms, value.to_bits(), self.window_ms) {
+                self.refuse(i, at, t_ms, reason);
+            }
+        }
+        for at in series.histograms.clone() {
+            let Some((t_ms, _, histogram)) = batch.histograms.get(at) else {
+                break;
+            };
+            let place = match is_sound(histogram) {
+                true => state.place_histogram(*t_ms, histogram, self.window_ms),
+                false => Err(RefuseReason::BadHistogram),
+            };
+            if let Err(reason) = place {
+                self.refuse(i, batch.t_ms.len() + at, *t_ms, reason);
+            }
+        }
     }
 
     fn write_series(&mut self, i: usize, series: &BatchSeries<'_>) {

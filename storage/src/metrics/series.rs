@@ -80,13 +80,24 @@ struct Rare {
     late_histograms: BTreeMap<i64, (i64, Arc<Histogram>)>,
 }
 
+/// Where a sample goes that is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// Behind all that the series has.
+    Newest,
+    /// Between or before what the series has.
+    Late,
+    /// Nowhere: the very same is there.
+    Same,
+}
+
 enum Found {
     Float(u64),
     Histogram(Arc<Histogram>),
 }
 
 impl SeriesState {
-    fn new(newest_before_ms: Option<i64>) -> Self {
+    pub(super) fn new(newest_before_ms: Option<i64>) -> Self {
         Self {
             newest_ms: newest_before_ms.unwrap_or(i64::MIN),
             min_ms: i64::MAX,
@@ -115,27 +126,44 @@ impl SeriesState {
         window_ms: Option<i64>,
         growth: &mut Growth,
     ) -> Result<bool, RefuseReason> {
-        if sample.t_ms > self.newest_ms {
-            self.newest_ms = sample.t_ms;
-            self.append_float(sample, growth);
-            return Ok(true);
+        match self.place_float(sample.t_ms, sample.bits, window_ms)? {
+            Place::Newest => {
+                self.newest_ms = sample.t_ms;
+                self.append_float(sample, growth);
+            }
+            Place::Same => return Ok(false),
+            Place::Late => {
+                self.widen(sample.t_ms);
+                let grown = self.rare(growth).late.insert(sample);
+                growth.bytes += grown;
+            }
         }
-        if sample.t_ms == self.open.last().t_ms && !self.open.is_empty() {
-            return match self.open.last().bits == sample.bits {
-                true => Ok(false),
+        Ok(true)
+    }
+
+    /// Where a float would go.
+    #[inline]
+    pub(super) fn place_float(
+        &self,
+        t_ms: i64,
+        bits: u64,
+        window_ms: Option<i64>,
+    ) -> Result<Place, RefuseReason> {
+        if t_ms > self.newest_ms {
+            return Ok(Place::Newest);
+        }
+        if t_ms == self.open.last().t_ms && !self.open.is_empty() {
+            return match self.open.last().bits == bits {
+                true => Ok(Place::Same),
                 false => Err(RefuseReason::DuplicateTimestamp),
             };
         }
-        self.check_window(sample.t_ms, window_ms)?;
-        match self.find(sample.t_ms) {
-            Some(Found::Float(bits)) if bits == sample.bits => return Ok(false),
-            Some(_) => return Err(RefuseReason::DuplicateTimestamp),
-            None => {}
+        self.check_window(t_ms, window_ms)?;
+        match self.find(t_ms) {
+            Some(Found::Float(found)) if found == bits => Ok(Place::Same),
+            Some(_) => Err(RefuseReason::DuplicateTimestamp),
+            None => Ok(Place::Late),
         }
-        self.widen(sample.t_ms);
-        let grown = self.rare(growth).late.insert(sample);
-        growth.bytes += grown;
-        Ok(true)
     }
 
     #[inline]
@@ -177,21 +205,17 @@ impl SeriesState {
         growth: &mut Growth,
     ) -> Result<bool, RefuseReason> {
         let t_ms = sample.t_ms;
-        if t_ms <= self.newest_ms {
-            self.check_window(t_ms, window_ms)?;
-            match self.find(t_ms) {
-                Some(Found::Histogram(h)) if same_histogram(&h, &sample.histogram) => {
-                    return Ok(false);
-                }
-                Some(_) => return Err(RefuseReason::DuplicateTimestamp),
-                None => {}
+        match self.place_histogram(t_ms, &sample.histogram, window_ms)? {
+            Place::Newest => {}
+            Place::Same => return Ok(false),
+            Place::Late => {
+                self.widen(t_ms);
+                growth.bytes += histogram_bytes(&sample.histogram) as i64;
+                self.rare(growth)
+                    .late_histograms
+                    .insert(t_ms, (sample.start_ms, sample.histogram));
+                return Ok(true);
             }
-            self.widen(t_ms);
-            growth.bytes += histogram_bytes(&sample.histogram) as i64;
-            self.rare(growth)
-                .late_histograms
-                .insert(t_ms, (sample.start_ms, sample.histogram));
-            return Ok(true);
         }
         self.newest_ms = t_ms;
         self.widen(t_ms);
@@ -218,6 +242,24 @@ impl SeriesState {
             growth.bytes += push_exact(&mut rare.sealed, chunk);
         }
         Ok(true)
+    }
+
+    /// Where a histogram would go.
+    pub(super) fn place_histogram(
+        &self,
+        t_ms: i64,
+        histogram: &Histogram,
+        window_ms: Option<i64>,
+    ) -> Result<Place, RefuseReason> {
+        if t_ms > self.newest_ms {
+            return Ok(Place::Newest);
+        }
+        self.check_window(t_ms, window_ms)?;
+        match self.find(t_ms) {
+            Some(Found::Histogram(found)) if same_histogram(&found, histogram) => Ok(Place::Same),
+            Some(_) => Err(RefuseReason::DuplicateTimestamp),
+            None => Ok(Place::Late),
+        }
     }
 
     fn check_window(&self, t_ms: i64, window_ms: Option<i64>) -> Result<(), RefuseReason> {

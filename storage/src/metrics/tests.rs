@@ -375,6 +375,54 @@ fn what_must_be_in_order_is_refused_behind_the_newest_whatever_the_window() {
 }
 
 #[test]
+fn a_batch_taken_whole_leaves_nothing_where_a_sample_contradicts_what_is_stored() {
+    let mut world = World::new(Some(0));
+    world.append(&batch(&[("0;a=1", 10, 1.0), ("0;a=2", 10, 1.0)]));
+    world.append(&histogram_batch("0;a=3", 10, histogram(3)));
+    let whole = |world: &World, all: &MetricBatch<'_>, expected: Option<RefuseReason>| {
+        let stored = || format!("{:?}", world.select(&[], MsRange::ALL));
+        let before = stored();
+        let applied = append_whole(&world.view.active, &world.tenant, all);
+        let report = &applied.report;
+        assert_eq!(report.refused.first().map(|r| r.reason), expected);
+        assert_eq!(report.refused_whole, expected.is_some());
+        assert_eq!(stored() == before, expected.is_some());
+        assert_eq!(applied.changed, expected.is_none());
+    };
+    let late = [("0;a=4", 20, 1.0), ("0;a=1", 5, 1.0), ("0;a=2", 20, 1.0)];
+    whole(&world, &batch(&late), Some(RefuseReason::OutOfOrder));
+    let behind_a_good_one = [("0;a=1", 20, 1.0), ("0;a=1", 10, 2.0)];
+    let twice = Some(RefuseReason::DuplicateTimestamp);
+    whole(&world, &batch(&behind_a_good_one), twice);
+    // The same series under a key that was not seen before.
+    whole(&world, &batch(&[("1;a=1", 10, 2.0)]), twice);
+    whole(&world, &histogram_batch("0;a=3", 10, histogram(4)), twice);
+    let mut unsound = histogram(4);
+    unsound.positive_spans.clear();
+    let bad = Some(RefuseReason::BadHistogram);
+    whole(&world, &histogram_batch("0;a=3", 20, unsound), bad);
+    // The newest time is known to the generations that follow.
+    world.freeze();
+    whole(&world, &batch(&late), Some(RefuseReason::OutOfOrder));
+    let again = [("0;a=1", 10, 1.0), ("0;a=1", 20, 1.0)];
+    whole(&world, &batch(&again), None);
+}
+
+#[test]
+fn a_batch_taken_whole_may_contradict_itself() {
+    let world = World::new(Some(0));
+    let all = [
+        ("0;a=1", 10, 1.0),
+        ("0;a=1", 10, 2.0),
+        ("0;a=1", 5, 3.0),
+        ("0;a=2", 10, 4.0),
+    ];
+    let applied = append_whole(&world.view.active, &world.tenant, &batch(&all));
+    assert!(!applied.report.refused_whole);
+    assert_eq!((applied.taken, &applied.refused[..]), (2, &[1, 2][..]));
+}
+
+#[test]
 fn a_replay_takes_all_but_the_refused() {
     let world = World::new(Some(0));
     let tenant = &world.tenant;

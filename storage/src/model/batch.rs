@@ -119,6 +119,8 @@ pub struct MetricReport {
     pub refused: Vec<RefusedSample>,
     /// Number of all refused samples.
     pub refused_count: usize,
+    /// Whether nothing was taken because of the refused samples; see [`crate::Storage::append_metrics_whole`].
+    pub refused_whole: bool,
     /// Series that were left out whole, by index, because their labels are bad.
     pub bad_series: Vec<(usize, LabelError)>,
 }
