@@ -275,14 +275,15 @@ async fn store_whole(
         return Ok(Whole::Refused(found.faults));
     }
     let report = if found.rewrite {
-        store_anew(app, tenant, batch, latest_ms).await?
+        store_anew(app, tenant, batch, latest_ms, Taking::Whole).await?
     } else {
-        store(app, tenant, batch, payload, form).await?
+        store(app, tenant, batch, payload, form, Taking::Whole).await?
     };
-    if report.refused.is_empty() {
-        return Ok(Whole::Stored);
+    // A request that contradicts itself is taken without what came second, and without a word, as Prometheus does.
+    if report.refused_whole {
+        return Ok(Whole::Refused(faults_of(&report).collect()));
     }
-    Ok(Whole::Refused(faults_of(&report).collect()))
+    Ok(Whole::Stored)
 }
 
 /// What became of a request that [`remote_write::Writer`] made.
@@ -312,9 +313,9 @@ pub async fn append_written(
     let latest_ms = now_ms().saturating_add(MAX_AHEAD_MS);
     let found = check::inspect(&batch, latest_ms);
     let report = if found.rewrite {
-        store_anew(app, tenant, &batch, latest_ms).await?
+        store_anew(app, tenant, &batch, latest_ms, Taking::TheGood).await?
     } else {
-        store(app, tenant, &batch, &compress(body)?, form).await?
+        store(app, tenant, &batch, &compress(body)?, form, Taking::TheGood).await?
     };
     let mut faults = found.faults;
     let refused = faults.len() + report.refused_count;
@@ -347,17 +348,27 @@ pub async fn append_in_order(
         .await?)
 }
 
+/// What is taken of a batch of which storage refuses a sample.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Taking {
+    /// All but that sample.
+    TheGood,
+    /// Nothing.
+    Whole,
+}
+
 /// Stores what of a batch passes the door.
 async fn store_anew(
     app: &App,
     tenant: &Tenant,
     batch: &MetricBatch<'_>,
     latest_ms: i64,
+    taking: Taking,
 ) -> Result<MetricReport, WriteError> {
     let body = check::rewrite(batch, latest_ms);
     let form = Form { with_start: true };
     let batch = remote_write::decode(&body, form)?;
-    store(app, tenant, &batch, &compress(&body)?, form).await
+    store(app, tenant, &batch, &compress(&body)?, form, taking).await
 }
 
 async fn store(
@@ -366,9 +377,13 @@ async fn store(
     batch: &MetricBatch<'_>,
     payload: &[u8],
     form: Form,
+    taking: Taking,
 ) -> Result<MetricReport, WriteError> {
-    let record = record(payload, form, now_ms());
-    let report = app.storage.append_metrics(tenant, batch, record).await?;
+    let (storage, record) = (&app.storage, record(payload, form, now_ms()));
+    let report = match taking {
+        Taking::TheGood => storage.append_metrics(tenant, batch, record).await?,
+        Taking::Whole => storage.append_metrics_whole(tenant, batch, record).await?,
+    };
     app.telemetry
         .samples_taken(report.floats + report.histograms);
     Ok(report)
@@ -434,4 +449,86 @@ const fn reason_text(reason: RefuseReason) -> &'static str {
 pub fn now_ms() -> i64 {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     now.map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+    use storage::model::{MsRange, NO_START_MS, SampleBuf};
+    use storage::read::SeriesSelect;
+
+    use super::*;
+    use crate::app::testing;
+    use crate::wire::remote_write::Writer;
+
+    const T_MS: i64 = 1_700_000_000_000;
+
+    /// Sends samples of series named so, as 1.0.
+    async fn send(app: &AppState, samples: &[(&str, i64, f64)]) -> (u16, String) {
+        let mut writer = Writer::default();
+        for (name, t_ms, value) in samples {
+            writer.series([("__name__", *name)]);
+            writer.float(*t_ms, *value, NO_START_MS);
+        }
+        let body = compress(&writer.finish()).unwrap();
+        let request = Request::post("/api/v1/write")
+            .header("content-encoding", "snappy")
+            .header("content-type", "application/x-protobuf")
+            .body(Body::from(body))
+            .unwrap();
+        let (status, text) = testing::read(testing::call(app, router(), request).await).await;
+        (status.as_u16(), String::from_utf8(text.to_vec()).unwrap())
+    }
+
+    /// What is stored, as text.
+    async fn stored(app: &AppState) -> Vec<String> {
+        let all = SeriesSelect {
+            matchers: Vec::new(),
+            range: MsRange::ALL,
+        };
+        let tenant = Tenant::anonymous();
+        let mut set = app.storage.select_series(&tenant, &all).await.unwrap();
+        let (mut out, mut samples) = (Vec::new(), SampleBuf::default());
+        while let Some(batch) = set.next_batch().await.unwrap() {
+            for series in batch {
+                series.samples(&mut samples).unwrap();
+                let name = series.labels().metric_name().unwrap_or("");
+                out.push(format!("{name}={:?}", samples.values));
+            }
+        }
+        out.sort();
+        out
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_request_that_contradicts_what_is_stored_leaves_nothing_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let app = testing::open(
+            folder.path(),
+            &["--storage.min-free=0", "--storage.out-of-order-window=0"],
+        )
+        .await;
+        assert_eq!(send(&app, &[("a", T_MS, 1.0)]).await.0, 204);
+        let late = [("b", T_MS, 1.0), ("a", T_MS - 1, 2.0)];
+        let refused = send(&app, &late).await;
+        assert_eq!(refused, (400, "out of order sample\n".to_owned()));
+        let twice = [("b", T_MS, 1.0), ("a", T_MS, 2.0)];
+        let refused = send(&app, &twice).await;
+        assert_eq!(
+            refused,
+            (400, "duplicate sample for timestamp\n".to_owned())
+        );
+        assert_eq!(stored(&app).await, ["a=[1.0]"]);
+        app.storage.close().await.unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_request_that_contradicts_itself_is_taken_without_what_came_second() {
+        let folder = tempfile::tempdir().unwrap();
+        let app = testing::open(folder.path(), &["--storage.min-free=0"]).await;
+        let samples = [("a", T_MS, 1.0), ("a", T_MS, 2.0), ("b", T_MS, 3.0)];
+        assert_eq!(send(&app, &samples).await.0, 204);
+        assert_eq!(stored(&app).await, ["a=[1.0]", "b=[3.0]"]);
+        app.storage.close().await.unwrap();
+    }
 }
