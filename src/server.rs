@@ -19,7 +19,7 @@ use crate::app::{App, AppState};
 use crate::config::{Config, KNOWN_FEATURES, PrometheusConfig};
 use crate::ingest::jaeger_udp::{self, Protocol};
 use crate::ingest::record::Decoder;
-use crate::starting::Door;
+use crate::starting::{Door, Opening};
 use crate::{api, ingest, notify, rules, scrape};
 
 /// How long open requests may take once a stop was asked for.
@@ -270,9 +270,10 @@ impl Listeners {
         stopped: &watch::Receiver<bool>,
         tasks: &mut JoinSet<()>,
     ) -> Waiting {
+        let opening = Opening::new(Arc::clone(progress));
         let mut doors = Vec::new();
         for listener in self.http {
-            let door = Door::new(Arc::clone(progress));
+            let door = opening.door();
             let router = door.clone().router();
             doors.push((listener.flag, listener.routes, door));
             let mut stopped = stopped.clone();
@@ -293,6 +294,7 @@ impl Listeners {
             });
         }
         Waiting {
+            opening,
             doors,
             udp: self.udp,
         }
@@ -301,6 +303,7 @@ impl Listeners {
 
 /// Listeners that have no routes yet.
 struct Waiting {
+    opening: Opening,
     doors: Vec<(&'static str, Routes, Door)>,
     udp: Vec<(&'static str, UdpSocket, Protocol)>,
 }
@@ -309,11 +312,12 @@ impl Waiting {
     /// Serves in earnest.
     fn open(self, app: &AppState, stopped: &watch::Receiver<bool>, tasks: &mut JoinSet<()>) {
         for (flag, routes, door) in self.doors {
-            door.open(match flag {
+            door.furnish(match flag {
                 "web.listen-address" => web_router(app),
                 _ => finish(routes(), app),
             });
         }
+        self.opening.end();
         for (_, socket, protocol) in self.udp {
             let (app, mut stopped) = (Arc::clone(app), stopped.clone());
             tasks.spawn(async move {

@@ -1,6 +1,7 @@
 //! What a listener answers while the storage is being opened: it is alive, not ready, and how far the replay of the
 //! write-ahead log is. From the moment on in which the routes are there, requests go to them.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use axum::Router;
@@ -12,25 +13,48 @@ use serde_json::json;
 use storage::ReplayProgress;
 use tower::ServiceExt;
 
-/// The routes of a listener, once there are any.
+/// What all listeners wait for together: none lets requests through before the others do, so that whoever was told by one
+/// that the server is ready finds the others ready too.
 #[derive(Clone, Debug)]
-pub(crate) struct Door {
-    routes: Arc<OnceLock<Router>>,
+pub(crate) struct Opening {
+    is_over: Arc<AtomicBool>,
     progress: Arc<ReplayProgress>,
 }
 
-impl Door {
-    /// A door that is not open yet.
+impl Opening {
+    /// One that is not over yet.
     pub(crate) fn new(progress: Arc<ReplayProgress>) -> Self {
         Self {
-            routes: Arc::default(),
+            is_over: Arc::default(),
             progress,
         }
     }
 
-    /// Lets requests through to the routes.
-    pub(crate) fn open(&self, routes: Router) {
-        // Opened once: a second call would find the routes of the first in use.
+    /// The door of a listener.
+    pub(crate) fn door(&self) -> Door {
+        Door {
+            routes: Arc::default(),
+            opening: self.clone(),
+        }
+    }
+
+    /// Lets requests through at all doors, which have their routes by now.
+    pub(crate) fn end(&self) {
+        self.is_over.store(true, Ordering::Release);
+    }
+}
+
+/// The routes of a listener, once there are any.
+#[derive(Clone, Debug)]
+pub(crate) struct Door {
+    routes: Arc<OnceLock<Router>>,
+    opening: Opening,
+}
+
+impl Door {
+    /// Takes the routes that requests go to when the opening is over.
+    pub(crate) fn furnish(&self, routes: Router) {
+        // Done once: a second call would find the routes of the first in use.
         let _ = self.routes.set(routes);
     }
 
@@ -41,12 +65,14 @@ impl Door {
 }
 
 async fn answer(State(door): State<Door>, request: Request) -> Response {
-    match door.routes.get() {
+    let routes = door.routes.get();
+    let is_over = door.opening.is_over.load(Ordering::Acquire);
+    match routes.filter(|_| is_over) {
         Some(routes) => match routes.clone().oneshot(request).await {
             Ok(response) => response,
             Err(never) => match never {},
         },
-        None => starting(request.uri().path(), &door.progress),
+        None => starting(request.uri().path(), &door.opening.progress),
     }
 }
 
@@ -95,8 +121,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_door_answers_that_it_is_not_open_until_it_is() {
-        let door = Door::new(Arc::default());
+    async fn a_door_answers_that_it_is_not_open_until_all_are() {
+        let opening = Opening::new(Arc::default());
+        let (door, other) = (opening.door(), opening.door().router());
         let router = door.clone().router();
         assert_eq!(
             ask(&router, "/api/v1/query").await.0,
@@ -105,8 +132,16 @@ mod tests {
         assert_eq!(ask(&router, "/-/healthy").await.0, StatusCode::OK);
         let (_, body) = ask(&router, "/api/v1/status/walreplay").await;
         assert!(body.contains(r#""state":"waiting""#), "{body}");
-        door.open(Router::new().route("/api/v1/query", get(async || "yes")));
+        door.furnish(Router::new().route("/api/v1/query", get(async || "yes")));
+        assert_eq!(
+            ask(&router, "/api/v1/query").await.0,
+            StatusCode::SERVICE_UNAVAILABLE
+        );
+        opening.end();
         assert_eq!(ask(&router, "/api/v1/query").await.1, "yes");
         assert_eq!(ask(&router, "/-/healthy").await.0, StatusCode::NOT_FOUND);
+        // Without routes there is nothing to let through to.
+        let (status, _) = ask(&other, "/api/v1/query").await;
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
     }
 }
