@@ -539,10 +539,12 @@ pub(crate) async fn blocking<T: Send + 'static>(
     }
 }
 
-/// Oldest records first: where two blocks disagree, the earlier write wins.
+/// Oldest records first: where two blocks disagree, the earlier write wins. The blocks of one cut share their records; of
+/// those the oldest day comes first, and the one that completes the cut last. Names say nothing of that: they are drawn
+/// within a millisecond.
 fn in_order(mut blocks: Vec<Arc<Block>>) -> Vec<Arc<Block>> {
     blocks.sort_by(|a, b| {
-        let key = |m: &Manifest| (m.wal_seq_min, m.wal_seq_max);
+        let key = |m: &Manifest| (m.wal_seq_min, m.wal_seq_max, m.min_time);
         let (a, b) = (a.manifest(), b.manifest());
         key(a).cmp(&key(b)).then_with(|| a.ulid.cmp(&b.ulid))
     });
