@@ -67,9 +67,8 @@ impl BlockStore {
         cache: Arc<Cache>,
         damage: Arc<Damage>,
     ) -> Result<Arc<Self>> {
-        let local = LocalFileSystem::new_with_prefix(&options.path)?
-            .with_fsync(true)
-            .with_automatic_cleanup(true);
+        // Its own cleanup would take empty folders away from under a cut that is about to move a block there.
+        let local = LocalFileSystem::new_with_prefix(&options.path)?.with_fsync(true);
         let local = Arc::new(local);
         let store: Arc<LocalFileSystem> = Arc::clone(&local);
         Ok(Arc::new(Self {
@@ -356,13 +355,20 @@ impl BlockStore {
         }
     }
 
-    /// Removes whatever lies in a folder.
+    /// Removes a block's folder and whatever lies in it. The folders above stay, empty or not: a cut may be about to use
+    /// them.
     ///
     /// # Errors
-    /// `Unavailable`, `ObjectStore`.
+    /// `Unavailable`, `ObjectStore`, `Io`.
     pub(crate) async fn delete_folder(&self, folder: &ObjectPath) -> Result<()> {
         for object in self.objects(folder, Patience::Query).await? {
             self.delete(&object.location).await?;
+        }
+        if let Some(dir) = self.local_path(folder) {
+            let removed = tokio::task::spawn_blocking(move || local::remove_dir(&dir));
+            removed
+                .await
+                .map_err(|e| Error::io(&self.name)(e.into()))??;
         }
         self.damage.forget(&self.label(folder));
         Ok(())

@@ -810,6 +810,21 @@ async fn a_folder_takes_over_the_blocks_of_one_that_was_lost() {
     assert_eq!(items(&store, "a").await.len(), 4);
 }
 
+/// A cut creates the folders above its blocks and moves them there, while blocks beside them are taken away.
+#[tokio::test]
+async fn a_block_that_goes_takes_no_folder_along_that_a_cut_may_need() {
+    let rig = Rig::new();
+    let memory = Arc::new(InMemory::new());
+    let store = rig.open_bucket(Faulty::new(&memory, i64::MAX, false)).await;
+    append(&store, "a", &[(1, 1)]).await.unwrap();
+    store.cut().await.unwrap();
+    store.sync_bucket().await.unwrap();
+    store.reap().await;
+    assert_eq!(places(&store), (0, 1));
+    let of_tenant = rig.dir.path().join("blocks/metrics/a");
+    assert_eq!(std::fs::read_dir(of_tenant).unwrap().count(), 0);
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Append { tenant: u8, days: Vec<u8> },

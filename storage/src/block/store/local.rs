@@ -143,6 +143,14 @@ pub(crate) fn write_durably(path: &Path, content: &[u8]) -> Result<()> {
     sync_dir(dir)
 }
 
+/// Removes a folder if it is there and empty. What a crash left half-written in it is in no listing, and stays.
+pub(super) fn remove_dir(dir: &Path) -> Result<()> {
+    match std::fs::remove_dir(dir) {
+        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::DirectoryNotEmpty) => Ok(()),
+        result => result.map_err(Error::io(dir)),
+    }
+}
+
 /// Makes the names in a folder durable.
 ///
 /// # Errors
