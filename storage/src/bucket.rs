@@ -96,11 +96,21 @@ impl Bucket {
         let store = BlockStore::open_bucket(url, cache, disk, damage)?;
         let bucket = Self::new(store, mirror, owner)?;
         let take_over = options.bucket_take_over.as_deref();
-        match bucket.claim(Patience::Query, take_over).await {
+        match bucket.claim(Patience::Start, take_over).await {
             Ok(()) => {}
             Err(e @ Error::NotOurs(_)) => return Err(e),
             Err(e) if bucket.is_known => {
                 tracing::warn!(error = %e, "starting without the bucket: what lies in it only cannot be queried yet");
+            }
+            Err(Error::Unavailable { bucket, reason }) => {
+                return Err(Error::Unavailable {
+                    bucket,
+                    reason: format!(
+                        "{reason}. The first start of a storage folder needs its bucket: check --storage.bucket, and the \
+                         endpoint and the credentials in the environment; or start without --storage.bucket for now, and \
+                         blocks go up once it is named"
+                    ),
+                });
             }
             Err(e) => return Err(e),
         }
@@ -159,7 +169,7 @@ impl Bucket {
         for _ in 0..LOOKS {
             let Some(now) = self.store.get_small(&path, patience).await? else {
                 // Where somebody else is quicker, or an answer of ours was lost, the next look tells.
-                if self.store.put_new(&path, &record).await? {
+                if self.store.put_new(&path, &record, patience).await? {
                     return Ok(());
                 }
                 continue;

@@ -270,18 +270,29 @@ impl BlockStore {
     /// there: compare. A store that knows no conditional put is asked first.
     ///
     /// # Errors
-    /// `Unavailable`, `ObjectStore`.
-    pub(crate) async fn put_new(&self, path: &ObjectPath, content: &Bytes) -> Result<bool> {
+    /// `Unavailable`, also when the bucket itself is not there; `ObjectStore`.
+    pub(crate) async fn put_new(
+        &self,
+        path: &ObjectPath,
+        content: &Bytes,
+        patience: Patience,
+    ) -> Result<bool> {
         let put = || {
             let payload = PutPayload::from(content.clone());
             let options = PutOptions::from(PutMode::Create);
             self.store.put_opts(path, payload, options)
         };
-        let result = self.ask(Operation::Put, path, Patience::Upload, put).await;
+        let result = self.ask(Operation::Put, path, patience, put).await;
         match result {
             Ok(_) => return Ok(true),
             Err(Error::ObjectStore(StoreError::AlreadyExists { .. })) => return Ok(false),
             Err(Error::ObjectStore(StoreError::NotImplemented { .. })) => {}
+            // Something new is not found only where there is nothing to put it into.
+            Err(Error::ObjectStore(StoreError::NotFound { .. })) if self.is_remote() => {
+                let reason = "there is no such bucket; create it, or name another one";
+                self.health().silent(reason.to_owned());
+                return Err(self.unavailable(reason.to_owned()));
+            }
             Err(e) => return Err(e),
         }
         if self.size_of(path).await?.is_some() {
@@ -331,7 +342,7 @@ impl BlockStore {
         let content = Bytes::from(manifest.encode());
         self.put_small(&folder.join(MANIFEST_COPY), content.clone())
             .await?;
-        if self.put_new(&path, &content).await? {
+        if self.put_new(&path, &content, Patience::Upload).await? {
             return Ok(());
         }
         // Names are random, so it is ours, from a try whose answer was lost. One look is cheap.

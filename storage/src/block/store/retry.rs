@@ -8,7 +8,7 @@ use std::time::Duration;
 use object_store::Error as StoreError;
 use object_store::path::Path as ObjectPath;
 use rand::Rng;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::BlockStore;
 use super::health::Operation;
@@ -28,6 +28,8 @@ const MAX_ATTEMPTS: u32 = if cfg!(test) { 3 } else { 20 };
 pub(crate) enum Patience {
     /// One attempt, also where the bucket is known to be away: it finds out whether that is still so.
     Probe,
+    /// A start waits, and can do without where it knows the bucket: the time limit is kept whatever the client's own are.
+    Start,
     /// Somebody waits for an answer.
     Query,
     /// Nobody waits; what was done so far would have to be done again.
@@ -38,6 +40,8 @@ impl Patience {
     const fn limit(self) -> Duration {
         match self {
             Self::Probe => Duration::ZERO,
+            Self::Start if cfg!(test) => Duration::from_millis(50),
+            Self::Start => Duration::from_secs(6),
             Self::Query => Duration::from_secs(10),
             Self::Upload => Duration::from_secs(30),
         }
@@ -67,6 +71,28 @@ fn verdict(e: &StoreError) -> Verdict {
         | StoreError::UnknownConfigurationKey { .. } => Verdict::Answer,
         StoreError::PermissionDenied { .. } | StoreError::Unauthenticated { .. } => Verdict::Denied,
         _ => Verdict::Passing,
+    }
+}
+
+/// What failed, down to what the system said of it: a refused connection is not a name that is not known.
+fn full_text(e: &StoreError) -> String {
+    let mut text = e.to_string();
+    let mut source = std::error::Error::source(e);
+    while let Some(inner) = source {
+        let said = inner.to_string();
+        if !text.contains(&said) {
+            text.push_str(": ");
+            text.push_str(&said);
+        }
+        source = inner.source();
+    }
+    text
+}
+
+fn no_answer(limit: Duration) -> StoreError {
+    StoreError::Generic {
+        store: "bucket",
+        source: format!("no answer within {} s", limit.as_secs()).into(),
     }
 }
 
@@ -100,8 +126,15 @@ impl BlockStore {
             return Err(self.unavailable(outage.reason));
         }
         let deadline = Instant::now() + patience.limit();
+        let mut before = None;
         for n in 1.. {
-            let result = attempt().await;
+            let result = match patience {
+                // What an earlier attempt was told says more than that this one was broken off.
+                Patience::Start => timeout_at(deadline, attempt()).await.unwrap_or_else(|_| {
+                    Err(before.take().unwrap_or_else(|| no_answer(patience.limit())))
+                }),
+                _ => attempt().await,
+            };
             let failure = match result {
                 Ok(value) => {
                     self.health().count(operation, false);
@@ -121,13 +154,14 @@ impl BlockStore {
                 || verdict(&failure) == Verdict::Denied
                 || Instant::now() + pause >= deadline;
             if is_last {
-                self.health().silent(failure.to_string());
-                return Err(self.unavailable(failure.to_string()));
+                self.health().silent(full_text(&failure));
+                return Err(self.unavailable(full_text(&failure)));
             }
             tracing::warn!(
                 file = %path, operation = operation.as_str(), attempt = n, error = %failure,
                 "the bucket failed; trying again"
             );
+            before = Some(failure);
             tokio::time::sleep(pause).await;
         }
         Err(self.unavailable(String::new()))
@@ -143,6 +177,10 @@ impl BlockStore {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use object_store::memory::InMemory;
+
     use super::*;
 
     #[test]
@@ -150,6 +188,63 @@ mod tests {
         for attempt in 1..40 {
             assert!(pause(attempt) <= MAX_PAUSE);
         }
+    }
+
+    fn store() -> Arc<BlockStore> {
+        let budget = crate::budget::Budget::new(1 << 20);
+        let cache = Arc::new(crate::block::Cache::new(1 << 20, &budget));
+        BlockStore::over(Arc::new(InMemory::new()), cache)
+    }
+
+    #[tokio::test]
+    async fn a_start_that_breaks_off_an_attempt_tells_what_the_one_before_was_told() {
+        let (store, path) = (store(), ObjectPath::default());
+        let mut is_first = true;
+        let attempt = || {
+            let refused = std::mem::take(&mut is_first);
+            async move {
+                match refused {
+                    true => Err::<(), _>(StoreError::Generic {
+                        store: "S3",
+                        source: "connection refused".into(),
+                    }),
+                    false => std::future::pending().await,
+                }
+            }
+        };
+        let asked = store.ask(Operation::Get, &path, Patience::Start, attempt);
+        let refusal = asked.await.unwrap_err().to_string();
+        assert!(refusal.contains("connection refused"), "{refusal}");
+    }
+
+    #[tokio::test]
+    async fn a_start_does_not_wait_for_a_bucket_that_says_nothing() {
+        let (store, path) = (store(), ObjectPath::default());
+        let silence = std::future::pending::<object_store::Result<()>>;
+        let asked = store.ask(Operation::Get, &path, Patience::Start, silence);
+        let refusal = asked.await.unwrap_err().to_string();
+        assert!(
+            refusal.contains("memory://test cannot be reached"),
+            "{refusal}"
+        );
+        assert!(refusal.contains("no answer within"), "{refusal}");
+        assert!(store.health().outage().is_some());
+    }
+
+    #[test]
+    fn a_failure_is_told_with_all_its_causes_once() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("no request was sent")]
+        struct Unsent(#[source] std::io::Error);
+
+        let failure = StoreError::Generic {
+            store: "S3",
+            source: Unsent(std::io::Error::other("connection refused")).into(),
+        };
+        assert_eq!(
+            full_text(&failure),
+            "Generic S3 error: no request was sent: connection refused"
+        );
     }
 
     #[test]
