@@ -156,7 +156,7 @@ impl<H: Head> SignalStore<H> {
             sweep(&context, &bucket.store, &in_bucket.orphans).await;
         }
         let sorted = sort_out(local, in_bucket);
-        let newest = sorted.visible.iter().map(|(_, m)| m.wal_seq_max).max();
+        let newest = sorted.visible.iter().map(|(_, m)| m.newest_number()).max();
         let mut blocks = Vec::with_capacity(sorted.visible.len());
         for (place, m) in sorted.visible {
             blocks.push(Arc::new(Block::new(store_at(&context, place), m)?));
@@ -225,7 +225,7 @@ impl<H: Head> SignalStore<H> {
         }
         drop(view);
         enter_all(bucket, H::SIGNAL, &blocks)?;
-        let newest = blocks.iter().map(|b| b.manifest().wal_seq_max).max();
+        let newest = blocks.iter().map(|b| b.manifest().newest_number()).max();
         self.wal.skip_to(newest.unwrap_or(0));
         let found = blocks.len();
         self.switch(|view| {

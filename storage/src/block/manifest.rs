@@ -82,6 +82,11 @@ pub struct ManifestFile {
 }
 
 impl Manifest {
+    /// The newest sequence number that it knows of. None up to it may be taken again.
+    pub(crate) fn newest_number(&self) -> u64 {
+        self.wal_seq_max.max(self.deleted_through)
+    }
+
     /// The bytes of the file.
     pub(crate) fn encode(&self) -> Vec<u8> {
         summed_json::encode(self)

@@ -405,6 +405,22 @@ async fn a_query_sees_a_deletion_wholly_or_not_at_all() {
 }
 
 #[tokio::test]
+async fn a_deletion_after_a_restart_is_newer_than_those_whose_tombstones_are_gone() {
+    for bucket in [None, Some(Arc::default())] {
+        let rig = Rig::new(bucket);
+        let store = rig.open().await;
+        write(&store, &[(0, DAY, 1), (1, DAY, 1)]).await;
+        store.cut().await.unwrap();
+        delete(&store, &[&[n("0")]], 0, DAY).await;
+        store.clean_tombstones().await.unwrap();
+        drop(store);
+        let store = rig.open().await;
+        delete(&store, &[&[]], 0, DAY).await;
+        assert!(read(&store).await.is_empty());
+    }
+}
+
+#[tokio::test]
 async fn a_snapshot_is_whole_without_the_bucket_and_hides_what_is_deleted() {
     for bucket in [None, Some(Arc::default())] {
         let rig = Rig::new(bucket);
