@@ -253,10 +253,18 @@ impl Server {
     /// # Errors
     /// As [`Self::start`].
     pub async fn restart(&mut self) -> Result<()> {
-        self.kill();
-        let (child, urls, log) = spawn(&self.options, self.folder.path())?;
-        (self.child, self.urls, self.log) = (child, urls, log);
-        self.ready().await
+        let mut tries = 0;
+        loop {
+            self.kill();
+            let (child, urls, log) = spawn(&self.options, self.folder.path())?;
+            (self.child, self.urls, self.log) = (child, urls, log);
+            tries += 1;
+            match self.ready().await {
+                // As at a start; any other end is the server's own, and is not tried again.
+                Err(_) if tries < 3 && self.last_words().contains("Address already in use") => {}
+                result => return result,
+            }
+        }
     }
 }
 

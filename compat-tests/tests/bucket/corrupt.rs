@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use compat_tests::server::{Options, Server};
+use futures::StreamExt;
 
 use crate::data::{self, Answers, Of, answers, expected, write};
 use crate::s3::{S3, files_below};
@@ -126,9 +127,11 @@ async fn assert_named(server: &Server, when: &str, kind: &str) {
     assert!(logged, "{when}: {kind} is not in the log");
 }
 
+type Kinds = Vec<(&'static str, &'static [Of])>;
+
 /// Kinds that are harmed together: one of each signal, so that fewer starts do.
-fn together() -> Vec<Vec<(&'static str, &'static [Of])>> {
-    let of = |signal: &str| -> Vec<_> {
+fn together() -> Vec<Kinds> {
+    let of = |signal: &str| -> Kinds {
         let own = KINDS.iter().filter(|(kind, _)| kind.starts_with(signal));
         own.copied().collect()
     };
@@ -141,6 +144,42 @@ fn together() -> Vec<Vec<(&'static str, &'static [Of])>> {
                 .collect()
         })
         .collect()
+}
+
+/// Every harm to every kind.
+fn cases() -> Vec<(Harm, Kinds)> {
+    let of = |what: Harm, mut kinds: Kinds| {
+        // Without a manifest there is no block, and nothing that could say so.
+        kinds.retain(|(kind, _)| {
+            !(matches!(what, Harm::Removed) && kind.ends_with("manifest.json"))
+        });
+        (what, kinds)
+    };
+    let all = HARMS.into_iter();
+    all.flat_map(|what| together().into_iter().map(move |kinds| of(what, kinds)))
+        .collect()
+}
+
+/// Does something with each case, a few of them at once.
+async fn in_turns(cases: Vec<(Harm, Kinds)>, each: impl AsyncFn(Harm, Kinds)) {
+    let each = &each;
+    futures::stream::iter(cases)
+        .for_each_concurrent(4, async |(what, kinds)| {
+            println!("{what:?} of {kinds:?}");
+            each(what, kinds).await;
+        })
+        .await;
+}
+
+/// What is harmed is named, and everything else is answered.
+async fn check_harmed(server: &Server, what: Harm, kinds: &[(&'static str, &'static [Of])]) {
+    let when = format!("{what:?} of {kinds:?}");
+    check(server, &when, kinds).await;
+    for (kind, of) in kinds {
+        if !of.is_empty() || kind.ends_with("manifest.json") {
+            assert_named(server, &when, kind).await;
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -156,32 +195,19 @@ async fn damage_on_local_disk_costs_what_it_holds_and_nothing_else() {
         flush(&server.urls).await;
     }
     drop(server);
-    for what in HARMS {
-        for kinds in together() {
-            let when = format!("{what:?} of {kinds:?}");
-            println!("{when}");
-            let folder = tempfile::tempdir().unwrap();
-            copy(pristine.path(), folder.path());
-            opts.storage = Some(folder.path().to_owned());
-            // Without a manifest there is no block, and nothing that could say so.
-            let removed =
-                |kind: &str| matches!(what, Harm::Removed) && kind.ends_with("manifest.json");
-            let kinds: Vec<_> = kinds
-                .into_iter()
-                .filter(|(kind, _)| !removed(kind))
-                .collect();
-            for (kind, _) in &kinds {
-                harm(&find(&folder.path().join("blocks"), kind), what);
-            }
-            let server = Server::start(&opts).await.unwrap();
-            check(&server, &when, &kinds).await;
-            for (kind, of) in &kinds {
-                if !of.is_empty() || kind.ends_with("manifest.json") {
-                    assert_named(&server, &when, kind).await;
-                }
-            }
+    let (opts, pristine) = (&opts, pristine.path());
+    in_turns(cases(), async |what, kinds| {
+        let folder = tempfile::tempdir().unwrap();
+        copy(pristine, folder.path());
+        for (kind, _) in &kinds {
+            harm(&find(&folder.path().join("blocks"), kind), what);
         }
-    }
+        let mut opts = opts.clone();
+        opts.storage = Some(folder.path().to_owned());
+        let server = Server::start(&opts).await.unwrap();
+        check_harmed(&server, what, &kinds).await;
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -193,35 +219,21 @@ async fn damage_in_the_bucket_costs_what_it_holds_and_nothing_else() {
         flush(&server.urls).await;
     }
     let owner = std::fs::read_to_string(server.storage().join("OWNER")).unwrap();
-    let heir = options(&s3).with(format!("--storage.bucket-take-over={}", owner.trim()));
+    let take_over = format!("--storage.bucket-take-over={}", owner.trim());
     drop(server);
-    let pristine = tempfile::tempdir().unwrap();
-    copy(&s3.folder(), pristine.path());
-    for what in HARMS {
-        for kinds in together() {
-            let when = format!("{what:?} of {kinds:?}");
-            println!("{when}");
-            std::fs::remove_dir_all(s3.folder()).unwrap();
-            copy(pristine.path(), &s3.folder());
-            let removed =
-                |kind: &str| matches!(what, Harm::Removed) && kind.ends_with("manifest.json");
-            let kinds: Vec<_> = kinds
-                .into_iter()
-                .filter(|(kind, _)| !removed(kind))
-                .collect();
-            for (kind, _) in &kinds {
-                harm(&find(&s3.folder().join("some/prefix/blocks"), kind), what);
-            }
-            // A folder of its own each time, which knows nothing but what the bucket says.
-            let server = Server::start(&heir).await.unwrap();
-            check(&server, &when, &kinds).await;
-            for (kind, of) in &kinds {
-                if !of.is_empty() || kind.ends_with("manifest.json") {
-                    assert_named(&server, &when, kind).await;
-                }
-            }
+    let (pristine, take_over) = (s3.folder(), &take_over);
+    in_turns(cases(), async |what, kinds| {
+        let s3 = S3::start().await;
+        copy(&pristine, &s3.folder());
+        for (kind, _) in &kinds {
+            harm(&find(&s3.folder().join("some/prefix/blocks"), kind), what);
         }
-    }
+        // A folder of its own each time, which knows nothing but what the bucket says.
+        let heir = options(&s3).with(take_over);
+        let server = Server::start(&heir).await.unwrap();
+        check_harmed(&server, what, &kinds).await;
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

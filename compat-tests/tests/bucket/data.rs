@@ -200,9 +200,10 @@ pub(crate) async fn get(url: &str) -> Result<Value, (u16, String)> {
 }
 
 fn samples_url(urls: &Urls, name: &str, from_s: i64, until_s: i64) -> String {
+    // A range leaves its beginning out, so it begins a moment earlier.
     let window = until_s - from_s;
     format!(
-        "{}/api/v1/query?query={name}%5B{window}s%5D&time={}",
+        "{}/api/v1/query?query={name}%5B{window}s1ms%5D&time={}",
         urls.web,
         T0 + until_s
     )

@@ -7,12 +7,14 @@ mod data;
 mod s3;
 
 use std::collections::BTreeSet;
+use std::io::{Read, Seek};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use compat_tests::http::Client;
 use compat_tests::server::{Options, Server, Urls};
+use futures::StreamExt;
 use http::Method;
 
 use data::{Answers, Of, answers, expected, write};
@@ -86,20 +88,38 @@ fn local_files(storage: &Path) -> Vec<String> {
     files
 }
 
+/// How long a start may take that is to be refused.
+const REFUSAL_LIMIT: Duration = Duration::from_secs(20);
+
 /// How a start ends that is to be refused: its exit code, and what it said.
-fn refused_start(options: &Options, storage: &Path) -> (Option<i32>, String) {
-    let output = Command::new(compat_tests::paths::built_binary().unwrap())
+async fn refused_start(options: &Options, storage: &Path) -> (Option<i32>, String) {
+    let mut said = tempfile::tempfile().unwrap();
+    let mut child = Command::new(compat_tests::paths::built_binary().unwrap())
         .args(["--upstream-ports=false", "--web.listen-address=127.0.0.1:0"])
         .arg(format!("--storage.path={}", storage.display()))
         .args(&options.args)
         .envs(options.env.iter().map(|(k, v)| (k, v)))
         .stdin(Stdio::null())
-        .output()
+        .stdout(Stdio::null())
+        .stderr(said.try_clone().unwrap())
+        .spawn()
         .unwrap();
-    (
-        output.status.code(),
-        String::from_utf8_lossy(&output.stderr).into_owned(),
-    )
+    let until = Instant::now() + REFUSAL_LIMIT;
+    let status = loop {
+        match child.try_wait().unwrap() {
+            None if Instant::now() < until => tokio::time::sleep(Duration::from_millis(20)).await,
+            status => break status,
+        }
+    };
+    if status.is_none() {
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    let mut text = String::new();
+    said.rewind().unwrap();
+    said.read_to_string(&mut text).unwrap();
+    let status = status.unwrap_or_else(|| panic!("not refused within {REFUSAL_LIMIT:?}: {text}"));
+    (status.code(), text)
 }
 
 fn folders(keys: &[String], signal: &str) -> BTreeSet<String> {
@@ -163,7 +183,7 @@ async fn blocks_go_up_and_a_lost_disk_costs_nothing_that_was_flushed() {
     let folder = tempfile::tempdir().unwrap();
     let mut another = options(&s3);
     another.storage = Some(folder.path().to_owned());
-    let (code, said) = refused_start(&another, folder.path());
+    let (code, said) = refused_start(&another, folder.path()).await;
     assert_eq!(code, Some(1), "{said}");
     let owner = std::fs::read_to_string(server.storage().join("OWNER")).unwrap();
     let flag = format!("--storage.bucket-take-over={}", owner.trim());
@@ -171,7 +191,8 @@ async fn blocks_go_up_and_a_lost_disk_costs_nothing_that_was_flushed() {
     let (code, said) = refused_start(
         &another.clone().with("--storage.bucket-take-over=somebody"),
         folder.path(),
-    );
+    )
+    .await;
     assert_eq!(code, Some(1), "a name that is not the owner's: {said}");
     let mut heir = Server::start(&another.clone().with(&flag)).await.unwrap();
     assert_eq!(answers(&heir.urls).await, expected(0..4));
@@ -184,9 +205,9 @@ async fn blocks_go_up_and_a_lost_disk_costs_nothing_that_was_flushed() {
     let heir = Server::start(&another).await.unwrap();
     assert_eq!(answers(&heir.urls).await, expected(0..5));
 
-    let (code, said) = refused_start(&options(&s3), &server.storage());
+    let (code, said) = refused_start(&options(&s3), &server.storage()).await;
     assert_eq!(code, Some(1), "the lost folder is back: {said}");
-    let (code, said) = refused_start(&options(&s3).with(&flag), &server.storage());
+    let (code, said) = refused_start(&options(&s3).with(&flag), &server.storage()).await;
     assert_eq!(
         code,
         Some(1),
@@ -194,10 +215,11 @@ async fn blocks_go_up_and_a_lost_disk_costs_nothing_that_was_flushed() {
     );
     let mut without = options(&s3);
     without.args.retain(|a| !a.starts_with("--storage.bucket="));
-    let (code, said) = refused_start(&without, folder.path().join("..").as_path());
-    assert_ne!(code, Some(0), "{said}");
+    let (code, said) = refused_start(&without, folder.path()).await;
+    assert_eq!(code, Some(1), "it is in use: {said}");
+    assert!(said.contains("another process uses"), "{said}");
     drop(heir);
-    let (code, said) = refused_start(&without, folder.path());
+    let (code, said) = refused_start(&without, folder.path()).await;
     assert_eq!(code, Some(1), "its blocks are in a bucket: {said}");
     assert!(
         said.contains("--storage.bucket=s3://blocks/some/prefix"),
@@ -362,20 +384,40 @@ async fn a_first_start_wants_its_bucket() {
     let mut s3 = S3::start().await;
     s3.stop().await;
     let folder = tempfile::tempdir().unwrap();
-    let (code, said) = refused_start(&options(&s3), folder.path());
+    let (code, said) = refused_start(&options(&s3), folder.path()).await;
     assert_eq!(code, Some(1), "{said}");
     assert!(
         said.contains("s3://blocks/some/prefix cannot be reached"),
         "{said}"
     );
+    assert!(said.contains("Connection refused"), "{said}");
+    assert!(said.contains("check --storage.bucket"), "{said}");
     s3.resume().await;
     let mut unknown = options(&s3);
     unknown.args.retain(|a| !a.starts_with("--storage.bucket="));
     let (code, said) = refused_start(
         &unknown.with("--storage.bucket=s3://there-is-none/x"),
         folder.path(),
-    );
+    )
+    .await;
     assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("there is no such bucket"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_start_does_not_wait_for_a_bucket_that_takes_requests_and_never_answers() {
+    let s3 = S3::start().await;
+    s3.inject(&[rule(Fault::Hanging, None, "", usize::MAX)]);
+    let mut patient = options(&s3);
+    // The client itself would wait longer.
+    patient
+        .env
+        .push(("AWS_TIMEOUT".to_owned(), "60s".to_owned()));
+    let folder = tempfile::tempdir().unwrap();
+    let (code, said) = refused_start(&patient, folder.path()).await;
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("no answer within 6 s"), "{said}");
+    assert!(said.contains("check --storage.bucket"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -491,60 +533,67 @@ async fn whatever_the_bucket_does_nothing_is_lost_and_no_answer_is_short() {
             rule(Fault::DoneBut500, Some(Method::POST), "", 3),
         ),
     ];
-    for (name, rule) in cases {
-        let s3 = S3::start().await;
-        println!("{name}");
-        // From the first request on, uploads included.
-        s3.inject(std::slice::from_ref(&rule));
-        let mut server = Server::start(&uncached(&s3)).await.unwrap();
-        for n in 0..2 {
-            write(&server.urls, n).await.unwrap();
-            wait_until("a flush", async || {
-                post(&server.urls, "/-/flush").await.0 == 204
-            })
-            .await;
-        }
-        assert_eq!(
-            answers(&server.urls).await,
-            expected(0..2),
-            "{name}: after uploads"
-        );
-        s3.inject(std::slice::from_ref(&rule));
-        wait_until("a compaction", async || {
-            post(&server.urls, "/-/compact").await.0 == 204
+    // Most of each is pauses, so several run at once.
+    futures::stream::iter(cases)
+        .for_each_concurrent(6, |(name, rule)| {
+            whatever_happens_nothing_is_lost(name, rule)
         })
         .await;
-        assert_eq!(
-            answers(&server.urls).await,
-            expected(0..2),
-            "{name}: after a compaction"
-        );
-        // And at a start, when nothing is in the cache and no manifest is known.
-        server.kill();
-        for signal in SIGNALS {
-            std::fs::remove_dir_all(server.storage().join("bucket").join(signal)).unwrap();
-        }
-        s3.inject(std::slice::from_ref(&rule));
-        server.restart().await.unwrap();
-        assert_eq!(
-            answers(&server.urls).await,
-            expected(0..2),
-            "{name}: after a restart"
-        );
-        assert!(s3.met() > 0, "{name}: the fault was never met");
-        s3.inject(&[]);
-        server.restart().await.unwrap();
-        assert_eq!(
-            answers(&server.urls).await,
-            expected(0..2),
-            "{name}: when all is over"
-        );
-        let damaged = text(&server.urls, "/metrics").await;
-        assert!(
-            !damaged.contains("trilobite_damaged_file{"),
-            "{name}: {damaged}"
-        );
+}
+
+async fn whatever_happens_nothing_is_lost(name: &str, rule: Rule) {
+    let s3 = S3::start().await;
+    println!("{name}");
+    // From the first request on, uploads included.
+    s3.inject(std::slice::from_ref(&rule));
+    let mut server = Server::start(&uncached(&s3)).await.unwrap();
+    for n in 0..2 {
+        write(&server.urls, n).await.unwrap();
+        wait_until("a flush", async || {
+            post(&server.urls, "/-/flush").await.0 == 204
+        })
+        .await;
     }
+    assert_eq!(
+        answers(&server.urls).await,
+        expected(0..2),
+        "{name}: after uploads"
+    );
+    s3.inject(std::slice::from_ref(&rule));
+    wait_until("a compaction", async || {
+        post(&server.urls, "/-/compact").await.0 == 204
+    })
+    .await;
+    assert_eq!(
+        answers(&server.urls).await,
+        expected(0..2),
+        "{name}: after a compaction"
+    );
+    // And at a start, when nothing is in the cache and no manifest is known.
+    server.kill();
+    for signal in SIGNALS {
+        std::fs::remove_dir_all(server.storage().join("bucket").join(signal)).unwrap();
+    }
+    s3.inject(std::slice::from_ref(&rule));
+    server.restart().await.unwrap();
+    assert_eq!(
+        answers(&server.urls).await,
+        expected(0..2),
+        "{name}: after a restart"
+    );
+    assert!(s3.met() > 0, "{name}: the fault was never met");
+    s3.inject(&[]);
+    server.restart().await.unwrap();
+    assert_eq!(
+        answers(&server.urls).await,
+        expected(0..2),
+        "{name}: when all is over"
+    );
+    let damaged = text(&server.urls, "/metrics").await;
+    assert!(
+        !damaged.contains("trilobite_damaged_file{"),
+        "{name}: {damaged}"
+    );
 }
 
 /// A file of many parts, and faults among them.

@@ -230,6 +230,10 @@ async fn handle(
     request: Request<Incoming>,
 ) -> Result<Answer, std::io::Error> {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    // The server behind would make a bucket of any name that something is put into.
+    if path.split('/').nth(1) != Some(BUCKET) {
+        return Ok(refusal(StatusCode::NOT_FOUND, "NoSuchBucket"));
+    }
     let fault = fault_for(&state, &method, &path);
     match fault {
         Some(Fault::Broken) => {
