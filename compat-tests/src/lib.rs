@@ -17,6 +17,7 @@ pub mod grpc;
 pub mod http;
 pub mod live;
 pub mod paths;
+pub mod process;
 pub mod promqltest;
 pub mod replay;
 pub mod rules;

@@ -285,7 +285,11 @@ fn spawn(options: &Options, folder: &Path) -> Result<(Child, Urls, PathBuf)> {
             continue;
         }
         let datagram = name.starts_with("agent");
-        let address = free_address(datagram)?;
+        let address = if datagram {
+            free_datagram_address()?
+        } else {
+            free_address()?
+        };
         command.arg(format!("{flag}={address}"));
         *urls.slot(name) = if datagram {
             address
@@ -317,13 +321,16 @@ fn spawn(options: &Options, folder: &Path) -> Result<(Child, Urls, PathBuf)> {
 }
 
 /// A loopback address with a port that is free now.
-fn free_address(datagram: bool) -> Result<String> {
-    let address = if datagram {
-        UdpSocket::bind("127.0.0.1:0")?.local_addr()?
-    } else {
-        TcpListener::bind("127.0.0.1:0")?.local_addr()?
-    };
-    Ok(address.to_string())
+///
+/// # Errors
+/// When no port can be bound.
+pub fn free_address() -> Result<String> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string())
+}
+
+/// The same for datagrams.
+fn free_datagram_address() -> Result<String> {
+    Ok(UdpSocket::bind("127.0.0.1:0")?.local_addr()?.to_string())
 }
 
 /// Whether the binary's help names a flag.

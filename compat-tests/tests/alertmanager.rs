@@ -2,41 +2,18 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of a test fail the test")]
 
-use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant, SystemTime};
 
-use compat_tests::feed::metrics::{Dataset, Point, PointValue, Protocol, Series, feed};
+use compat_tests::feed;
 use compat_tests::http::Client;
-use compat_tests::server::{Options, Server};
+use compat_tests::process::{Process, on_path};
+use compat_tests::server::{Options, Server, free_address};
 use serde_json::{Value, json};
 
 /// Debian's name, and upstream's.
 const NAMES: [&str; 2] = ["prometheus-alertmanager", "alertmanager"];
-
-/// A child process that ends with the test.
-struct Process(Child);
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn on_path(name: &str) -> bool {
-    let paths = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&paths).any(|folder| folder.join(name).is_file())
-}
-
-fn free_address() -> String {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .to_string()
-}
 
 fn start_alertmanager(name: &str, address: &str, folder: &Path) -> Process {
     std::fs::write(
@@ -50,11 +27,8 @@ fn start_alertmanager(name: &str, address: &str, folder: &Path) -> Process {
         .arg(format!("--web.listen-address={address}"))
         // No cluster: nothing beyond loopback.
         .arg("--cluster.listen-address=")
-        .current_dir(folder)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    Process(command.spawn().unwrap())
+        .current_dir(folder);
+    Process::start(&mut command).unwrap()
 }
 
 async fn json(url: &str) -> Option<Value> {
@@ -81,31 +55,10 @@ async fn write(server: &Server, value: f64) {
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap();
     let labels = [("__name__", "orders"), ("shop", "a")];
-    let series = Series {
-        labels: labels
-            .map(|(n, v)| (n.to_owned(), v.to_owned()))
-            .into_iter()
-            .collect(),
-        points: vec![Point {
-            t_ms: i64::try_from(now.as_millis()).unwrap(),
-            start_ms: None,
-            value: PointValue::Float(value.to_bits()),
-        }],
-        ..Series::default()
-    };
-    let set = Dataset {
-        series: vec![series],
-        ..Dataset::default()
-    };
-    feed(
-        &Client::new(),
-        &server.urls.web,
-        &set,
-        Protocol::Write1,
-        &[],
-    )
-    .await
-    .unwrap();
+    let t_ms = i64::try_from(now.as_millis()).unwrap();
+    feed::metrics::sample(&server.urls.web, &labels, t_ms, value)
+        .await
+        .unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -115,7 +68,7 @@ async fn an_alert_arrives_at_alertmanager_and_is_resolved() {
         return;
     };
     let folder = tempfile::tempdir().unwrap();
-    let address = free_address();
+    let address = free_address().unwrap();
     let _alertmanager = start_alertmanager(name, &address, folder.path());
     let alerts = format!("http://{address}/api/v2/alerts");
     until("alertmanager", &alerts, Value::is_array).await;

@@ -2,51 +2,21 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of a test fail the test")]
 
-use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use compat_tests::case::Case;
 use compat_tests::compare::{Answer, difference};
 use compat_tests::http::Client;
-use compat_tests::server::{Options, Server};
+use compat_tests::process::{Process, on_path};
+use compat_tests::server::{Options, Server, free_address};
 use serde_json::{Value, json};
-
-/// A child process that ends with the test.
-struct Process(Child);
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn on_path(name: &str) -> bool {
-    let paths = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&paths).any(|folder| folder.join(name).is_file())
-}
-
-fn free_address() -> String {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .to_string()
-}
 
 fn start(name: &str, args: &[String], folder: &Path) -> Process {
     let mut command = Command::new(name);
     command.args(args).current_dir(folder);
-    Process(
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap(),
-    )
+    Process::start(&mut command).unwrap()
 }
 
 /// The first value of an instant query.
@@ -94,14 +64,14 @@ async fn prometheus_and_trilobite_answer_alike() {
     }
     let server = Server::start(&Options::common()).await.unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let address = free_address();
+    let address = free_address().unwrap();
     let mut jobs =
         format!("- {{job_name: prometheus, static_configs: [{{targets: ['{address}']}}]}}\n");
     let exporter = ["prometheus-node-exporter", "node_exporter"]
         .into_iter()
         .find(|n| on_path(n));
     let _exporter = exporter.map(|name| {
-        let address = free_address();
+        let address = free_address().unwrap();
         jobs += &format!("- {{job_name: node, static_configs: [{{targets: ['{address}']}}]}}\n");
         start(
             name,

@@ -5,32 +5,17 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of a test fail the test")]
 
-use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use compat_tests::case::Case;
 use compat_tests::compare::{Answer, Body, difference};
 use compat_tests::feed;
 use compat_tests::http::Client;
-use compat_tests::server::{Options, Server};
+use compat_tests::process::{Process, on_path};
+use compat_tests::server::{Options, Server, free_address};
 use serde_json::{Value, json};
-
-/// A child process that ends with the test.
-struct Process(Child);
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn on_path(name: &str) -> bool {
-    let paths = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&paths).any(|folder| folder.join(name).is_file())
-}
 
 /// Between two samples of the dataset, which come every 30 s: releases differ about samples on a window's edge.
 const T: i64 = 1_704_070_207;
@@ -149,14 +134,11 @@ async fn prometheus_answers_alike_from_what_it_reads() {
     std::fs::write(&data, shapes()).unwrap();
     feed::dataset(&client, &server.urls, &data).await.unwrap();
 
-    let address = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
+    let address = free_address().unwrap();
     let read = format!("{}/api/v1/read", server.urls.web);
     let config = format!("remote_read: [{{url: '{read}', read_recent: true}}]");
     std::fs::write(folder.path().join("prometheus.yml"), config).unwrap();
-    let _prometheus = Process(
+    let _prometheus = Process::start(
         Command::new("prometheus")
             .args([
                 "--config.file=prometheus.yml",
@@ -164,13 +146,9 @@ async fn prometheus_answers_alike_from_what_it_reads() {
                 "--enable-feature=native-histograms",
                 &format!("--web.listen-address={address}"),
             ])
-            .current_dir(folder.path())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap(),
-    );
+            .current_dir(folder.path()),
+    )
+    .unwrap();
     let theirs = format!("http://{address}");
     ready(&client, &theirs).await;
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant, SystemTime};
 
-use compat_tests::feed::metrics::{Dataset, Point, PointValue, Protocol, Series, feed};
+use compat_tests::feed;
 use compat_tests::http::Client;
 use compat_tests::paths;
 use compat_tests::server::{Options, Server};
@@ -81,31 +81,8 @@ fn now_ms() -> i64 {
 }
 
 async fn write(server: &Server, labels: &[(&str, &str)], t_ms: i64, value: f64) {
-    let labels = labels
-        .iter()
-        .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()));
-    let series = Series {
-        labels: labels.collect(),
-        points: vec![Point {
-            t_ms,
-            start_ms: None,
-            value: PointValue::Float(value.to_bits()),
-        }],
-        ..Series::default()
-    };
-    let set = Dataset {
-        series: vec![series],
-        ..Dataset::default()
-    };
-    feed(
-        &Client::new(),
-        &server.urls.web,
-        &set,
-        Protocol::Write1,
-        &[],
-    )
-    .await
-    .unwrap();
+    let written = feed::metrics::sample(&server.urls.web, labels, t_ms, value).await;
+    written.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

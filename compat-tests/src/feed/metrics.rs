@@ -479,6 +479,31 @@ fn write2(batch: &[Part<'_>]) -> Message {
     out
 }
 
+/// Sends one float of one series to `{base}/api/v1/write`.
+///
+/// # Errors
+/// As [`feed`].
+pub async fn sample(base: &str, labels: &[(&str, &str)], t_ms: i64, value: f64) -> Result<()> {
+    let labels = labels
+        .iter()
+        .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()));
+    let series = Series {
+        labels: labels.collect(),
+        points: vec![Point {
+            t_ms,
+            start_ms: None,
+            value: PointValue::Float(value.to_bits()),
+        }],
+        ..Series::default()
+    };
+    let set = Dataset {
+        series: vec![series],
+        ..Dataset::default()
+    };
+    feed(&Client::new(), base, &set, Protocol::Write1, &[]).await?;
+    Ok(())
+}
+
 /// Sends a dataset to `{base}/api/v1/write` and returns the number of samples.
 ///
 /// # Errors
