@@ -106,6 +106,10 @@ pub struct Config {
     #[arg(long = "retention.traces", default_value = "7d", value_parser = span, value_name = "DURATION")]
     pub retention_traces: Span,
 
+    /// Bytes that all blocks may take together; the oldest go first; 0: no limit
+    #[arg(long = "retention.size", alias = "storage.tsdb.retention.size", default_value = "0", value_parser = parse_bytes, value_name = "BYTES")]
+    pub retention_bytes: u64,
+
     /// How far behind the newest of its series or stream a write may lie; the retention when absent, 0 refuses late samples
     #[arg(long = "storage.out-of-order-window", value_parser = span, value_name = "DURATION")]
     pub out_of_order_window: Option<Span>,
@@ -149,10 +153,6 @@ pub struct Config {
     /// Taken so that a Prometheus command line works: the receiver is always on
     #[arg(long = "web.enable-otlp-receiver", default_value = "true", num_args = 0..=1, default_missing_value = "true", require_equals = true, hide = true)]
     pub enable_otlp_receiver: bool,
-
-    /// Taken so that a Prometheus command line works: without a meaning so far
-    #[arg(long = "storage.tsdb.retention.size", hide = true)]
-    pub tsdb_retention_size: Option<String>,
 
     /// Longest time a PromQL query may take
     #[arg(long = "query.timeout", default_value = "2m", value_parser = span, value_name = "DURATION")]
@@ -462,6 +462,7 @@ impl Config {
         options.metrics_retention = self.retention_metrics.unless_zero();
         options.logs_retention = self.retention_logs.unless_zero();
         options.traces_retention = self.retention_traces.unless_zero();
+        options.retention_bytes = (self.retention_bytes > 0).then_some(self.retention_bytes);
         options.out_of_order_window = self
             .out_of_order_window
             .map(|s| s.0)

@@ -357,9 +357,6 @@ fn warn_about(config: &Config, file: &PrometheusConfig) {
     for warning in file.warnings() {
         tracing::warn!("{warning}");
     }
-    if config.tsdb_retention_size.is_some() {
-        tracing::warn!("--storage.tsdb.retention.size is not acted upon by this version");
-    }
 }
 
 fn print_start(config: &Config, listeners: &Listeners) {

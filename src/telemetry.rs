@@ -413,6 +413,19 @@ fn of_storage(storage: &Storage, out: &mut Collector) {
     for (name, kind, help, value) in TSDB {
         out.one(name, kind, help, value(&metrics));
     }
+    let (limit, retentions) = storage.size_limit();
+    out.one(
+        "prometheus_tsdb_retention_limit_bytes",
+        GAUGE,
+        "Bytes that all blocks may take together; 0 is no limit.",
+        limit.unwrap_or(0) as f64,
+    );
+    out.one(
+        "prometheus_tsdb_size_retentions_total",
+        COUNTER,
+        "How often blocks were dropped because all of them took more.",
+        retentions as f64,
+    );
     for (name, kind, help, value) in BY_SIGNAL {
         out.family(name, kind, help);
         for signal in SignalKind::ALL {

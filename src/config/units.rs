@@ -96,6 +96,7 @@ pub fn parse_bytes(text: &str) -> Result<u64, String> {
         "g" => 3,
         "t" => 4,
         "p" => 5,
+        "e" => 6,
         _ => return Err(fault()),
     };
     let bytes = number * 1024_f64.powi(power);

@@ -23,6 +23,8 @@ pub struct Options {
     pub logs_retention: Option<Duration>,
     /// How long spans are kept; `None` for ever.
     pub traces_retention: Option<Duration>,
+    /// Bytes that the blocks of the three signals may take together; `None` for no limit.
+    pub retention_bytes: Option<u64>,
     /// How far behind the newest of its series or stream a write may lie; `None` takes everything.
     pub out_of_order_window: Option<Duration>,
     /// Longest time between an acknowledged write and its fsync; zero syncs before each answer.
@@ -51,6 +53,7 @@ impl Options {
             metrics_retention: Some(30 * DAY),
             logs_retention: Some(31 * DAY),
             traces_retention: Some(7 * DAY),
+            retention_bytes: None,
             out_of_order_window: None,
             wal_sync_interval: Duration::from_millis(100),
             min_free_bytes: 1 << 30,

@@ -3,6 +3,8 @@
 //! The blocks of archives are kept for ever. Age counts from the earlier of the clock and the tenant's newest block, and a step that would drop more than half of a
 //! signal's blocks waits an hour: a clock that jumps must not wipe a store.
 
+pub(crate) mod size;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,6 +1,7 @@
 //! [`Storage`]: the door. What each call promises stands here; how it is kept, in the modules.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::stream::{BoxStream, StreamExt};
@@ -27,6 +28,7 @@ use crate::model::{
 use crate::options::Options;
 use crate::read::{LogPage, LogSelect, SeriesBatch, SeriesSelect, TraceSelect};
 use crate::replay;
+use crate::retention::size;
 use crate::signal::{Head, SignalKind, TimeSpan};
 use crate::snapshot::Snapshot;
 use crate::tail;
@@ -199,6 +201,9 @@ pub struct DamageStats {
 /// How long a stop waits for blocks to go up. What is not in the bucket by then goes up after the next start.
 const LAST_UPLOAD: Duration = Duration::from_secs(10);
 
+/// How often the size of all blocks is looked at.
+const SIZE_CHECK: Duration = Duration::from_secs(10);
+
 /// How many batches of entries a live reader may lag behind.
 const TAIL_CAPACITY: usize = 1024;
 
@@ -213,6 +218,8 @@ pub struct Storage {
     tail: broadcast::Sender<TailEntries>,
     stop: watch::Sender<bool>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
+    /// How often blocks went because all of them together had become too large.
+    size_retentions: AtomicU64,
     _folder: Folder,
 }
 
@@ -256,7 +263,7 @@ impl Storage {
         start(&metrics, &stop, &mut tasks);
         start(&logs, &stop, &mut tasks);
         start(&traces, &stop, &mut tasks);
-        Ok(Arc::new(Self {
+        let storage = Arc::new(Self {
             context,
             metrics,
             logs,
@@ -264,8 +271,59 @@ impl Storage {
             tail: broadcast::Sender::new(TAIL_CAPACITY),
             stop,
             tasks: Mutex::new(tasks),
+            size_retentions: AtomicU64::new(0),
             _folder: folder,
-        }))
+        });
+        storage.watch_size();
+        Ok(storage)
+    }
+
+    /// Looks after the size of all blocks, where there is a limit.
+    fn watch_size(self: &Arc<Self>) {
+        if self.context.options.retention_bytes.is_none() {
+            return;
+        }
+        // The task must not keep the storage open that it is a part of.
+        let storage = Arc::downgrade(self);
+        let mut stop = self.stop.subscribe();
+        let watch = async move {
+            loop {
+                tokio::select! {
+                    () = tokio::time::sleep(SIZE_CHECK) => {}
+                    _ = stop.wait_for(|s| *s) => return,
+                }
+                let Some(storage) = storage.upgrade() else {
+                    return;
+                };
+                storage.drop_beyond_size().await;
+            }
+        };
+        self.tasks.lock().push(tokio::spawn(watch));
+    }
+
+    /// Drops the oldest blocks of the three signals when all together take more than they may.
+    async fn drop_beyond_size(&self) {
+        let Some(limit_bytes) = self.context.options.retention_bytes else {
+            return;
+        };
+        let mut blocks = self.metrics.sized_blocks();
+        blocks.extend(self.logs.sized_blocks());
+        blocks.extend(self.traces.sized_blocks());
+        let gone = size::beyond(blocks, limit_bytes);
+        if gone.is_empty() {
+            return;
+        }
+        self.size_retentions.fetch_add(1, Ordering::Relaxed);
+        self.metrics.drop_for_size(&gone).await;
+        self.logs.drop_for_size(&gone).await;
+        self.traces.drop_for_size(&gone).await;
+    }
+
+    /// Bytes that all blocks may take together, where there is a limit, and how often blocks went because of it.
+    #[must_use]
+    pub fn size_limit(&self) -> (Option<u64>, u64) {
+        let dropped = self.size_retentions.load(Ordering::Relaxed);
+        (self.context.options.retention_bytes, dropped)
     }
 
     /// Writes samples. What was taken is in the log when this returns, and fsynced when the sync interval is zero.
@@ -541,7 +599,9 @@ impl Storage {
     pub async fn flush(&self) -> Result<()> {
         self.reading()?;
         self.cut_all().await?;
-        self.upload_all().await
+        let uploaded = self.upload_all().await;
+        self.drop_beyond_size().await;
+        uploaded
     }
 
     async fn upload_all(&self) -> Result<()> {

@@ -35,7 +35,6 @@ pub(super) async fn runtime_info(State(app): State<AppState>) -> Response {
     let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let (_, memory_limit) = app.storage.memory();
-    let retention = app.config.retention_metrics.unless_zero();
     success(&json!({
         "startTime": rfc3339(app.started_at),
         "CWD": cwd,
@@ -51,8 +50,18 @@ pub(super) async fn runtime_info(State(app): State<AppState>) -> Response {
         "GOMEMLIMIT": memory_limit,
         "GOGC": "",
         "GODEBUG": "",
-        "storageRetention": retention.map_or_else(String::new, crate::config::format_duration),
+        "storageRetention": retention(&app.config),
     }))
+}
+
+/// What upstream says of it: `30d`, `10GiB`, `30d or 10GiB`.
+fn retention(config: &Config) -> String {
+    let time = config.retention_metrics.unless_zero();
+    let time = time.map(crate::config::format_duration);
+    let size =
+        (config.retention_bytes > 0).then(|| crate::config::format_bytes(config.retention_bytes));
+    let limits: Vec<String> = time.into_iter().chain(size).collect();
+    limits.join(" or ")
 }
 
 fn rfc3339(time: SystemTime) -> String {
