@@ -108,8 +108,24 @@ pub async fn run(
 async fn feed(app: &App, tenant: &Tenant, plan: &mut Plan) -> Result<(), QueryError> {
     for planned in plan.selects().to_vec() {
         let mut set = app.storage.select_series(tenant, &planned.select).await?;
-        while let Some(batch) = set.next_batch().await? {
-            tokio::task::block_in_place(|| plan.push(planned.id, batch))?;
+        let mut next = set.next_batch().await?;
+        while let Some(batch) = next {
+            // While this one is computed, the next one is read and unpacked.
+            let reading = tokio::spawn(async move {
+                let next = set.next_batch().await;
+                (set, next)
+            });
+            if let Err(e) = tokio::task::block_in_place(|| plan.push(planned.id, batch)) {
+                reading.abort();
+                return Err(e.into());
+            }
+            let read = reading.await.map_err(|e| match e.try_into_panic() {
+                // A broken invariant of ours: it has to reach whoever runs this task.
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(_) => storage::Error::Closed,
+            })?;
+            set = read.0;
+            next = read.1?;
         }
     }
     Ok(())

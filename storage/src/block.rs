@@ -183,6 +183,35 @@ impl Block {
         self.cached_slot(Slot::Decoded(what), load).await
     }
 
+    /// A decoded page of one of its files, by its position in the file, if the cache has it.
+    pub(crate) fn kept_page<T: Any + Send + Sync>(
+        &self,
+        name: &'static str,
+        offset: u64,
+    ) -> Option<Arc<T>> {
+        let key = Key {
+            block: self.id,
+            slot: Slot::DecodedPage(name, offset),
+        };
+        self.store.cache().get(&key)?.downcast::<T>().ok()
+    }
+
+    /// Keeps a decoded page of so many bytes while the cache has room.
+    pub(crate) fn keep_page<T: Any + Send + Sync>(
+        &self,
+        name: &'static str,
+        offset: u64,
+        page: &Arc<T>,
+        bytes: u64,
+    ) {
+        let key = Key {
+            block: self.id,
+            slot: Slot::DecodedPage(name, offset),
+        };
+        let kept: Arc<dyn Any + Send + Sync> = Arc::<T>::clone(page);
+        self.store.cache().put(key, kept, bytes);
+    }
+
     async fn cached_slot<T: Any + Send + Sync>(
         &self,
         slot: Slot,

@@ -1,4 +1,4 @@
-//! Matchers → ids: an inverted index over label sets, for a head and for the series table of a block.
+//! Matchers → ids: an inverted index over label sets in memory, for heads and for the streams of a block of logs.
 //!
 //! ```text
 //!  symbols   text ↔ number

@@ -41,7 +41,11 @@ fn float_change(kind: Change, w: &Window<'_>, remarks: &mut Remarks<'_>) -> Valu
     };
     let mut result = last - first;
     if kind.counter {
-        if points.start_ms.is_empty() {
+        if let Some(drops) = w.drops {
+            for at in drops.at {
+                result += points.values[at - drops.from - 1];
+            }
+        } else if points.start_ms.is_empty() {
             let mut before = first;
             for &v in points.values {
                 if v < before {

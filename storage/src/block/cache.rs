@@ -21,6 +21,8 @@ pub(crate) enum Slot {
     ParquetMetadata(u16),
     /// Something that a signal decoded.
     Decoded(&'static str),
+    /// A page that a signal decoded, by the file's name and its position there.
+    DecodedPage(&'static str, u64),
 }
 
 /// The name of a cached thing.

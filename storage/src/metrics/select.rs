@@ -10,6 +10,7 @@
 
 mod labels;
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use futures::StreamExt;
@@ -18,11 +19,12 @@ use roaring::RoaringBitmap;
 use smallvec::{SmallVec, smallvec};
 
 use super::MetricsHead;
-use super::block::{Hidden, OpenBlock, Pages};
+use super::block::{Hidden, OpenBlock, Pages, SeriesEntry};
 use super::head::TenantHead;
 use super::runs::{Run, merge};
 use crate::budget::{Budget, Reservation};
 use crate::error::Result;
+use crate::generation::blocking;
 use crate::model::{Labels, Matcher, MsRange, SampleBuf, Tenant};
 use crate::read::{ReadError, Series, SeriesBatch, SeriesSelect};
 use crate::signal::{TimeSpan, View};
@@ -33,6 +35,8 @@ pub(crate) use labels::{exemplars, label_names, label_values, metadata, series_l
 /// Series of a batch, and rows of blocks after which a batch ends early.
 const BATCH_SERIES: usize = 512;
 const BATCH_ROWS: u64 = 1 << 20;
+/// Pages that are decoded by one thread at a time.
+const JOB_PAGES: usize = 2;
 /// Series that a selection copies in one moment.
 const WHOLE_SERIES: u64 = 4096;
 
@@ -46,10 +50,29 @@ pub(super) enum Source {
 /// Where samples of a label set are.
 #[derive(Debug)]
 pub(super) enum Place {
-    /// In a source, under its id there.
+    /// In a head, under its id there.
     Id { at: usize, id: u32 },
+    /// In a block: its id and its rows of samples and of histograms.
+    Rows {
+        at: usize,
+        id: u32,
+        samples: Range<u64>,
+        histograms: Range<u64>,
+    },
     /// Copied from a head already.
     Copied(SmallVec<[Run; 1]>),
+}
+
+impl Place {
+    /// A series of the block that is the source at a position.
+    pub(super) fn of_block(at: usize, id: u32, entry: &SeriesEntry) -> Self {
+        Self::Rows {
+            at,
+            id,
+            samples: entry.rows.clone(),
+            histograms: entry.histogram_rows.clone(),
+        }
+    }
 }
 
 /// A label set and its places, oldest first.
@@ -73,7 +96,7 @@ impl Entries {
     pub(super) fn add(&mut self, labels: Labels, place: Place) {
         let copied = match &place {
             Place::Copied(runs) => runs.iter().map(Run::held_bytes).sum(),
-            Place::Id { .. } => 0,
+            Place::Id { .. } | Place::Rows { .. } => 0,
         };
         self.bytes += (labels.as_bytes().len() + size_of::<Entry>() + 16 + copied) as u64;
         let at = *self
@@ -119,7 +142,7 @@ enum Part {
     Run(Run),
     Rows {
         pages: Arc<Pages>,
-        rows: std::ops::Range<u64>,
+        rows: Range<u64>,
     },
     /// Some of them are deleted.
     Partly(Box<Self>, Hidden),
@@ -225,9 +248,10 @@ pub(crate) async fn select_series(
     for (at, source) in sources.iter().enumerate() {
         match source {
             Source::Block(block) => {
-                for id in &block.select(&select.matchers, range) {
-                    entries.push(block.table.index.labels(id), Place::Id { at, id });
-                }
+                let push = |id, entry: &SeriesEntry| {
+                    entries.push(entry.labels.clone(), Place::of_block(at, id, entry));
+                };
+                block.select(&select.matchers, range, push).await?;
             }
             Source::Head(head) => head.select_into(&select.matchers, range, at, &mut entries),
         }
@@ -267,15 +291,18 @@ impl Selection {
             let Some(entry) = self.rest.next() else {
                 break;
             };
-            rows += entry.block_rows(&self.sources);
+            rows += entry.block_rows();
             entries.list.push(entry);
         }
         if entries.is_empty() {
             return Ok(None);
         }
         let mut batch = load(&self.sources, entries, self.range).await?;
-        let bytes: usize = batch.iter().map(Series::held_bytes).sum::<usize>() + pages_of(&batch);
+        let pages = pages_of(&batch);
+        let bytes: usize = batch.iter().map(Series::held_bytes).sum::<usize>()
+            + pages.iter().map(|p| p.held_bytes()).sum::<usize>();
         let reservation = Arc::new(self.budget.reserve("query", bytes as u64)?);
+        prepare(pages).await?;
         for series in &mut batch {
             series.reservation = Some(Arc::clone(&reservation));
         }
@@ -285,34 +312,44 @@ impl Selection {
 }
 
 impl Entry {
-    fn block_rows(&self, sources: &[Source]) -> u64 {
+    fn block_rows(&self) -> u64 {
         let rows = |place: &Place| match place {
-            Place::Id { at, id } => match sources.get(*at) {
-                Some(Source::Block(block)) => {
-                    let rows = block.table.rows(*id);
-                    rows.end - rows.start
-                }
-                _ => 0,
-            },
-            Place::Copied(_) => 0,
+            Place::Rows { samples, .. } => samples.end - samples.start,
+            Place::Id { .. } | Place::Copied(_) => 0,
         };
         self.places.iter().map(rows).sum()
     }
 }
 
-/// Bytes of the pages that the series of a batch share, decoded ones included.
-fn pages_of(batch: &[Selected]) -> usize {
-    let mut seen: SmallVec<[*const Pages; 4]> = SmallVec::new();
-    let mut bytes = 0;
-    for part in batch.iter().flat_map(|s| &s.parts) {
-        if let Some(pages) = part.pages()
-            && !seen.contains(&Arc::as_ptr(pages))
-        {
-            seen.push(Arc::as_ptr(pages));
-            bytes += pages.held_bytes();
+/// The pages that the series of a batch share, each once.
+fn pages_of(batch: &[Selected]) -> SmallVec<[Arc<Pages>; 2]> {
+    let mut found: SmallVec<[Arc<Pages>; 2]> = SmallVec::new();
+    for pages in batch.iter().flat_map(|s| &s.parts).filter_map(Part::pages) {
+        if !found.iter().any(|f| Arc::ptr_eq(f, pages)) {
+            found.push(Arc::clone(pages));
         }
     }
-    bytes
+    found
+}
+
+/// Decodes pages on all cores, where there are more than a few.
+async fn prepare(all: SmallVec<[Arc<Pages>; 2]>) -> Result<()> {
+    if all.iter().map(|p| p.len()).sum::<usize>() < 2 * JOB_PAGES {
+        return Ok(());
+    }
+    let jobs = all.iter().flat_map(|pages| {
+        let starts = (0..pages.len()).step_by(JOB_PAGES);
+        starts.map(|start| (Arc::clone(pages), start))
+    });
+    let decode = |(pages, start): (Arc<Pages>, usize)| {
+        blocking(move || {
+            let end = pages.len().min(start + JOB_PAGES);
+            (start..end).for_each(|at| pages.prepare(at));
+            Ok(())
+        })
+    };
+    futures::future::try_join_all(jobs.map(decode)).await?;
+    Ok(())
 }
 
 /// The sources of a tenant's samples within a range, oldest first.
@@ -340,15 +377,31 @@ pub(super) async fn load(
 ) -> Result<Vec<Selected>> {
     // Per entry and place: ids are resolved source by source, so that each is asked once.
     let mut parts: Vec<SmallVec<[(usize, Part); 1]>> = Vec::with_capacity(entries.len());
-    let mut wanted: Vec<Vec<(usize, u32)>> = sources.iter().map(|_| Vec::new()).collect();
+    let mut in_heads: Vec<Vec<(usize, u32)>> = sources.iter().map(|_| Vec::new()).collect();
+    let mut in_blocks: Vec<Vec<WantedRows>> = sources.iter().map(|_| Vec::new()).collect();
     let mut labels = Vec::with_capacity(entries.len());
     for (i, entry) in entries.list.into_iter().enumerate() {
         let mut own = SmallVec::new();
         for place in entry.places {
             match place {
                 Place::Id { at, id } => {
-                    if let Some(list) = wanted.get_mut(at) {
+                    if let Some(list) = in_heads.get_mut(at) {
                         list.push((i, id));
+                    }
+                }
+                Place::Rows {
+                    at,
+                    id,
+                    samples,
+                    histograms,
+                } => {
+                    if let Some(list) = in_blocks.get_mut(at) {
+                        list.push(WantedRows {
+                            entry: i,
+                            id,
+                            samples,
+                            histograms,
+                        });
                     }
                 }
                 // Heads come after all blocks.
@@ -360,13 +413,14 @@ pub(super) async fn load(
         parts.push(own);
         labels.push(entry.labels);
     }
-    for (at, (source, ids)) in std::iter::zip(sources, wanted).enumerate() {
-        if ids.is_empty() {
-            continue;
-        }
+    let wanted = std::iter::zip(in_heads, in_blocks);
+    for (at, (source, (ids, rows))) in std::iter::zip(sources, wanted).enumerate() {
         match source {
-            Source::Head(head) => head.copy_into(&ids, range, at, &mut parts),
-            Source::Block(block) => fetch_into(block, ids, at, &mut parts).await?,
+            Source::Head(head) if !ids.is_empty() => head.copy_into(&ids, range, at, &mut parts),
+            Source::Block(block) if !rows.is_empty() => {
+                fetch_into(block, rows, at, &mut parts).await?;
+            }
+            _ => {}
         }
     }
     let selected = |(labels, mut parts): (Labels, SmallVec<[(usize, Part); 1]>)| {
@@ -382,38 +436,43 @@ pub(super) async fn load(
     Ok(std::iter::zip(labels, parts).map(selected).collect())
 }
 
+/// Rows of a block that belong to an entry.
+struct WantedRows {
+    entry: usize,
+    id: u32,
+    samples: Range<u64>,
+    histograms: Range<u64>,
+}
+
 async fn fetch_into(
     block: &OpenBlock,
-    mut ids: Vec<(usize, u32)>,
+    mut wanted: Vec<WantedRows>,
     at: usize,
     parts: &mut [SmallVec<[(usize, Part); 1]>],
 ) -> Result<()> {
     // Ids ascend with rows.
-    ids.sort_unstable_by_key(|(_, id)| *id);
-    let rows: Vec<_> = ids.iter().map(|(_, id)| block.table.rows(*id)).collect();
+    wanted.sort_unstable_by_key(|w| w.id);
+    let rows: Vec<_> = wanted.iter().map(|w| w.samples.clone()).collect();
     if rows.iter().any(|r| !r.is_empty()) {
         let pages = block.pages(&rows).await?;
-        for ((i, id), rows) in std::iter::zip(&ids, rows) {
-            if let Some(list) = parts.get_mut(*i)
+        for (w, rows) in std::iter::zip(&wanted, rows) {
+            if let Some(list) = parts.get_mut(w.entry)
                 && !rows.is_empty()
             {
                 let pages = Arc::clone(&pages);
                 let part = Part::Rows { pages, rows };
-                list.push((at, part.hiding(block.hidden(*id))));
+                list.push((at, part.hiding(block.hidden(w.id))));
             }
         }
     }
-    let rows: Vec<_> = ids
-        .iter()
-        .map(|(_, id)| block.table.histogram_rows(*id))
-        .collect();
+    let rows: Vec<_> = wanted.iter().map(|w| w.histograms.clone()).collect();
     if rows.iter().any(|r| !r.is_empty()) {
         let runs = block.histograms(&rows).await?;
-        for ((i, id), run) in std::iter::zip(&ids, runs) {
-            if let Some(list) = parts.get_mut(*i)
+        for (w, run) in std::iter::zip(&wanted, runs) {
+            if let Some(list) = parts.get_mut(w.entry)
                 && !run.0.is_empty()
             {
-                list.push((at, Part::Run(run).hiding(block.hidden(*id))));
+                list.push((at, Part::Run(run).hiding(block.hidden(w.id))));
             }
         }
     }

@@ -8,7 +8,7 @@ use super::super::{Budget, EvalError, EvalOptions, MatrixSeries};
 use super::Scratch;
 use super::stage::Steps;
 use crate::annotation::{Annotations, Note};
-use crate::functions::window::{Points, Remarks, Window};
+use crate::functions::window::{Drops, Points, Remarks, Window};
 use crate::functions::{Func, extended, range};
 use crate::vector::{Grid, StepSeries, is_present, without_metric};
 
@@ -48,6 +48,17 @@ impl Slide {
         }
     }
 
+    /// Moves on to the drops between two samples of a window, which moved on as well.
+    fn drops_within<'a>(&mut self, all: &'a [usize], window: Self) -> &'a [usize] {
+        while all.get(self.to).is_some_and(|at| *at < window.to) {
+            self.to += 1;
+        }
+        while self.from < self.to && all[self.from] <= window.from {
+            self.from += 1;
+        }
+        &all[self.from..self.to]
+    }
+
     fn cut<'a, V>(&self, points: &Points<'a, V>, with_starts: bool) -> Points<'a, V> {
         let starts = if with_starts { points.start_ms } else { &[] };
         Points {
@@ -56,6 +67,13 @@ impl Slide {
             start_ms: starts.get(self.from..self.to).unwrap_or(&[]),
         }
     }
+}
+
+/// Positions of values that are smaller than the one before.
+fn drops_of(values: &[f64]) -> Vec<usize> {
+    let pairs = values.windows(2).enumerate();
+    let drops = pairs.filter(|(_, pair)| pair[1] < pair[0]);
+    drops.map(|(i, _)| i + 1).collect()
 }
 
 impl RangeLeaf {
@@ -98,6 +116,13 @@ impl RangeLeaf {
             );
         let (floats, histograms) = (samples.floats(), samples.histograms());
         let (mut f, mut h) = (Slide::default(), Slide::default());
+        let drops = match self.func {
+            Func::Rate | Func::Increase if floats.start_ms.is_empty() || !with_starts => {
+                Some(drops_of(floats.values))
+            }
+            _ => None,
+        };
+        let mut drops_slide = Slide::default();
         let margins = self.margins(options.lookback_ms);
         let metric = labels.get(METRIC_NAME).unwrap_or("");
         let mut remarks = Remarks {
@@ -118,11 +143,16 @@ impl RangeLeaf {
             if f.from == f.to && h.from == h.to {
                 continue;
             }
+            let drops = drops.as_deref().map(|all| Drops {
+                at: drops_slide.drops_within(all, f),
+                from: f.from,
+            });
             let window = Window {
                 t_ms: grid.at(step),
                 start_ms,
                 end_ms,
                 floats: f.cut(&floats, with_starts),
+                drops,
                 histograms: h.cut(&histograms, with_starts),
                 anchored: self.anchored,
                 smoothed: self.smoothed,
@@ -214,6 +244,7 @@ impl RangeLeaf {
             start_ms,
             end_ms,
             floats: f.cut(&floats, false),
+            drops: None,
             histograms: h.cut(&histograms, false),
             anchored: self.anchored,
             smoothed: self.smoothed,

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use roaring::RoaringBitmap;
 use smallvec::SmallVec;
 
-use super::SeriesTable;
+use super::index::{SeriesEntry, SeriesIndex};
+use crate::block::Block;
+use crate::error::Result;
 use crate::model::MsRange;
 use crate::tombstone::Tombstone;
 
@@ -17,17 +19,31 @@ pub(in crate::metrics) type Hidden = SmallVec<[MsRange; 1]>;
 pub(super) struct Deleted(Vec<(RoaringBitmap, MsRange)>);
 
 impl Deleted {
-    /// What some tombstones hide of a block with this table.
-    pub(super) fn of<'t>(
-        table: &SeriesTable,
-        tombstones: impl Iterator<Item = &'t Arc<Tombstone>>,
-    ) -> Self {
-        let hidden = tombstones.filter_map(|t| {
+    /// What some tombstones hide of a block.
+    ///
+    /// # Errors
+    /// `Corrupt`, or what the object store says.
+    pub(super) async fn of(
+        block: &Block,
+        index: &SeriesIndex,
+        tombstones: impl Iterator<Item = &Arc<Tombstone>>,
+    ) -> Result<Self> {
+        let mut hidden = Vec::new();
+        for t in tombstones {
             let range = MsRange::new(t.span.min, t.span.max);
-            let ids = table.select(&t.matchers, range);
-            (!ids.is_empty()).then_some((ids, range))
-        });
-        Self(hidden.collect())
+            let (candidates, undecided) = index.candidates(block, &t.matchers).await?;
+            let mut ids = RoaringBitmap::new();
+            let add = |id, entry: &SeriesEntry| {
+                if entry.overlaps(range) && entry.passes(&undecided) {
+                    ids.insert(id);
+                }
+            };
+            index.visit(block, &candidates, add).await?;
+            if !ids.is_empty() {
+                hidden.push((ids, range));
+            }
+        }
+        Ok(Self(hidden))
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use super::OpenBlock;
-use super::writer::TableWriter;
+use super::writer::{Packing, TableWriter};
+use super::{OpenBlock, SeriesEntry};
 use crate::block::Block;
 use crate::error::Result;
 use crate::metrics::select::{Entries, Place, Source, load};
-use crate::model::{Labels, MsRange, SampleBuf};
+use crate::model::{MsRange, SampleBuf};
 use crate::read::Series;
 use crate::signal::{BlockFiles, BlockStats};
 use crate::tombstone::Tombstones;
@@ -24,16 +24,16 @@ pub(in crate::metrics) async fn merge_blocks(
 ) -> Result<Option<BlockStats>> {
     let range = MsRange::new(drop_before.unwrap_or(i64::MIN), i64::MAX);
     let mut sources = Vec::with_capacity(blocks.len());
+    let mut cursors = Vec::with_capacity(blocks.len());
     for block in blocks {
-        sources.push(Source::Block(
-            OpenBlock::open(Arc::clone(block), tombstones).await?,
-        ));
+        let open = OpenBlock::open(Arc::clone(block), tombstones).await?;
+        cursors.push(Cursor::new(open.clone()).await?);
+        sources.push(Source::Block(open));
     }
-    let mut writer = TableWriter::new(files);
-    let mut next: Vec<u32> = vec![0; sources.len()];
+    let mut writer = TableWriter::new(files, Packing::MERGED);
     let mut samples = SampleBuf::default();
     loop {
-        let entries = next_series(&sources, &mut next);
+        let entries = next_series(&mut cursors).await?;
         if entries.is_empty() {
             return writer.finish();
         }
@@ -47,29 +47,61 @@ pub(in crate::metrics) async fn merge_blocks(
     }
 }
 
-/// The next label sets over all blocks, in their order; `next` holds the next row of each series table.
-fn next_series(sources: &[Source], next: &mut [u32]) -> Entries {
-    let mut entries = Entries::default();
-    let labels_at = |at: usize, id: u32| match &sources[at] {
-        Source::Block(block) if (id as usize) < block.table.index.len() => {
-            Some(block.table.index.labels(id))
+/// A place in the series of a block.
+struct Cursor {
+    block: OpenBlock,
+    /// The page in which it is, and that page's number.
+    page: Arc<Vec<SeriesEntry>>,
+    number: u32,
+    at: usize,
+    id: u32,
+}
+
+impl Cursor {
+    async fn new(block: OpenBlock) -> Result<Self> {
+        let page = match block.page_count() {
+            0 => Arc::default(),
+            _ => block.series_page(0).await?,
+        };
+        Ok(Self {
+            block,
+            page,
+            number: 0,
+            at: 0,
+            id: 0,
+        })
+    }
+
+    fn entry(&self) -> Option<&SeriesEntry> {
+        self.page.get(self.at)
+    }
+
+    async fn advance(&mut self) -> Result<()> {
+        self.at += 1;
+        self.id += 1;
+        if self.at == self.page.len() && self.number + 1 < self.block.page_count() {
+            self.number += 1;
+            self.at = 0;
+            self.page = self.block.series_page(self.number).await?;
         }
-        _ => None,
-    };
-    let mut fronts: Vec<Option<Labels>> = (0..sources.len())
-        .map(|at| labels_at(at, next[at]))
-        .collect();
+        Ok(())
+    }
+}
+
+/// The next label sets over all blocks, in their order.
+async fn next_series(cursors: &mut [Cursor]) -> Result<Entries> {
+    let mut entries = Entries::default();
     while entries.len() < BATCH_SERIES {
-        let Some(least) = fronts.iter().flatten().min().cloned() else {
+        let fronts = cursors.iter().filter_map(Cursor::entry);
+        let Some(least) = fronts.map(|e| &e.labels).min().cloned() else {
             break;
         };
-        for at in 0..sources.len() {
-            if fronts[at].as_ref() == Some(&least) {
-                entries.add(least.clone(), Place::Id { at, id: next[at] });
-                next[at] += 1;
-                fronts[at] = labels_at(at, next[at]);
+        for (at, cursor) in cursors.iter_mut().enumerate() {
+            if let Some(entry) = cursor.entry().filter(|e| e.labels == least) {
+                entries.add(least.clone(), Place::of_block(at, cursor.id, entry));
+                cursor.advance().await?;
             }
         }
     }
-    entries
+    Ok(entries)
 }

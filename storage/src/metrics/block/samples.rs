@@ -3,28 +3,37 @@
 //! Neighbouring series share pages; each page is decoded once for all series of a batch.
 
 use std::ops::Range;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 
 use bytes::{Buf, Bytes};
+use parquet::arrow::ArrowSchemaConverter;
 use parquet::column::reader::ColumnReaderImpl;
 use parquet::data_type::{DoubleType, Int64Type};
 use parquet::errors::ParquetError;
-use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
+use parquet::file::metadata::ColumnChunkMetaData;
 use parquet::file::reader::{ChunkReader, Length};
 use parquet::file::serialized_reader::SerializedPageReader;
+use parquet::schema::types::SchemaDescPtr;
 
-use super::{OpenBlock, SAMPLES_FILE, reaches};
+use super::index::{PagePlace, SeriesIndex};
+use super::writer::samples_schema;
+use super::{OpenBlock, SAMPLES_FILE, ZSTD_LEVEL, compression, reaches};
 use crate::block::Block;
 use crate::error::Result;
 use crate::model::{MsRange, NO_START_MS, SampleBuf};
 use crate::read::ReadError;
 
-/// Positions of the columns in the schema.
-const TIMES: usize = 1;
-const VALUES: usize = 2;
-const STARTS: usize = 3;
+/// Positions in the schema of the columns that are read: times, values, start timestamps.
+pub(super) const COLUMNS: [usize; COLUMN_COUNT] = [1, 2, 3];
+pub(super) const COLUMN_COUNT: usize = 3;
 
-/// Fetched pages of three columns.
+/// The schema as Parquet sees it.
+static SCHEMA: LazyLock<Option<SchemaDescPtr>> = LazyLock::new(|| {
+    let schema = ArrowSchemaConverter::new().convert(&samples_schema());
+    schema.ok().map(Arc::new)
+});
+
+/// Fetched pages of three columns. A page here may be several of the file that follow each other.
 #[derive(Debug)]
 pub(in crate::metrics) struct Pages {
     file: String,
@@ -43,35 +52,29 @@ struct Page<T> {
     decoded: OnceLock<Result<Vec<T>, String>>,
 }
 
-/// Where a page lies in its file.
-struct Place {
-    first_row: u64,
-    rows: usize,
-    bytes: Range<u64>,
-    chunk: ColumnChunkMetaData,
-}
-
 impl Pages {
     /// Fetches the pages that hold rows of ascending ranges.
-    pub(super) async fn fetch(block: &Arc<Block>, rows: &[Range<u64>]) -> Result<Self> {
-        let file = block.parquet(SAMPLES_FILE)?;
-        let metadata = file.metadata().await?;
-        let mut places = Vec::with_capacity(3);
-        for column in [TIMES, VALUES, STARTS] {
-            let found = find_pages(&metadata, column, rows).ok_or_else(|| {
-                OpenBlock::corrupt(block, SAMPLES_FILE, "it has no index of its pages")
-            })?;
-            places.push(found);
-        }
-        let ranges: Vec<Range<u64>> = places.iter().flatten().map(|p| p.bytes.clone()).collect();
+    pub(super) async fn fetch(
+        block: &Arc<Block>,
+        index: &SeriesIndex,
+        rows: &[Range<u64>],
+    ) -> Result<Self> {
+        let groups = index.group_pages(block, rows).await?;
+        let wanted = |column: usize| -> Vec<PagePlace> {
+            let pages = groups.iter().filter_map(|g| g.get(column)).flatten();
+            let reached = pages.filter(|p| reaches(rows, p.first_row, p.first_row + p.rows));
+            joined(reached.copied().collect())
+        };
+        let [times, values, starts] = [wanted(0), wanted(1), wanted(2)];
+        let all = times.iter().chain(&values).chain(&starts);
+        let ranges = all.map(|p| p.offset..p.offset + p.bytes).collect();
         let mut fetched = block.read_ranges(SAMPLES_FILE, ranges).await?.into_iter();
-        let mut places = places.into_iter();
-        let mut next = || places.next().unwrap_or_default();
+        let bad = || OpenBlock::corrupt(block, SAMPLES_FILE, "its pages are not where they were");
         Ok(Self {
             file: format!("{}/{SAMPLES_FILE}", block.folder()),
-            times: pages(next(), &mut fetched),
-            values: pages(next(), &mut fetched),
-            starts: pages(next(), &mut fetched),
+            times: pages(0, times, &mut fetched).ok_or_else(bad)?,
+            values: pages(1, values, &mut fetched).ok_or_else(bad)?,
+            starts: pages(2, starts, &mut fetched).ok_or_else(bad)?,
         })
     }
 
@@ -81,6 +84,24 @@ impl Pages {
             pages.iter().map(|p| p.bytes.bytes.len() + p.rows * 8).sum()
         }
         of(&self.times) + of(&self.values) + of(&self.starts)
+    }
+
+    /// Number of pages.
+    pub(in crate::metrics) fn len(&self) -> usize {
+        self.times.len() + self.values.len() + self.starts.len()
+    }
+
+    /// Decodes one of the pages, if that has not been done. Whoever reads its rows is told what fails.
+    pub(in crate::metrics) fn prepare(&self, at: usize) {
+        let values_at = at.checked_sub(self.times.len());
+        let starts_at = values_at.and_then(|at| at.checked_sub(self.values.len()));
+        if let Some(page) = self.times.get(at) {
+            page.decoded(decode_times);
+        } else if let Some(page) = values_at.and_then(|at| self.values.get(at)) {
+            page.decoded(decode_values);
+        } else if let Some(page) = starts_at.and_then(|at| self.starts.get(at)) {
+            page.decoded(decode_starts);
+        }
     }
 
     /// Adds the samples of rows that lie in a range of time to an empty buffer.
@@ -118,6 +139,18 @@ impl Pages {
 }
 
 impl<T> Page<T> {
+    /// Its values; decoded once.
+    fn decoded(
+        &self,
+        decode: fn(&Self) -> Result<Vec<T>, ParquetError>,
+    ) -> &Result<Vec<T>, String> {
+        self.decoded.get_or_init(|| match decode(self) {
+            Ok(values) if values.len() == self.rows => Ok(values),
+            Ok(values) => Err(format!("{} of {} rows in a page", values.len(), self.rows)),
+            Err(e) => Err(e.to_string()),
+        })
+    }
+
     fn reaches(&self, rows: &Range<u64>) -> bool {
         self.first_row < rows.end && rows.start < self.first_row + self.rows as u64
     }
@@ -145,15 +178,7 @@ fn copy<T: Copy>(
         let Some(page) = page else {
             continue;
         };
-        let decoded = page
-            .decoded
-            .get_or_init(|| match decode(page) {
-                Ok(values) if values.len() == page.rows => Ok(values),
-                Ok(values) => Err(format!("{} of {} rows in a page", values.len(), page.rows)),
-                Err(e) => Err(e.to_string()),
-            })
-            .as_ref()
-            .map_err(Clone::clone)?;
+        let decoded = page.decoded(decode).as_ref().map_err(Clone::clone)?;
         let start = (row - page.first_row) as usize;
         let end = (rows.end - page.first_row).min(page.rows as u64) as usize;
         out.extend_from_slice(&decoded[start..end]);
@@ -162,72 +187,63 @@ fn copy<T: Copy>(
     Ok(())
 }
 
-/// The pages of a column that hold rows of the ranges and are not null throughout; `None` without a page index.
-fn find_pages(
-    metadata: &ParquetMetaData,
-    column: usize,
-    rows: &[Range<u64>],
-) -> Option<Vec<Place>> {
-    let mut places = Vec::new();
-    let mut group_start = 0_u64;
-    for (g, group) in metadata.row_groups().iter().enumerate() {
-        let group_end = group_start + group.num_rows() as u64;
-        if reaches(rows, group_start, group_end) {
-            let index = metadata.page_index()?;
-            let locations = index.page_locations(g, column)?;
-            let nulls = index.column_index(g, column);
-            for (i, location) in locations.iter().enumerate() {
-                let start = group_start + location.first_row_index as u64;
-                let end = locations
-                    .get(i + 1)
-                    .map_or(group_end, |next| group_start + next.first_row_index as u64);
-                if nulls.is_some_and(|n| n.is_null_page(i)) || !reaches(rows, start, end) {
-                    continue;
-                }
-                let offset = u64::try_from(location.offset).ok()?;
-                let size = u64::try_from(location.compressed_page_size).ok()?;
-                places.push(Place {
-                    first_row: start,
-                    rows: usize::try_from(end.checked_sub(start)?).ok()?,
-                    bytes: offset..offset + size,
-                    chunk: one_page(group.columns().get(column)?, offset, size, end - start)?,
-                });
-            }
-        }
-        group_start = group_end;
-    }
-    Some(places)
-}
-
-/// Describes one page as if it were a column chunk of its own, for parquet's page reader.
-fn one_page(
-    chunk: &ColumnChunkMetaData,
-    offset: u64,
-    size: u64,
-    rows: u64,
-) -> Option<ColumnChunkMetaData> {
-    ColumnChunkMetaData::builder(chunk.column_descr_ptr())
-        .set_compression(chunk.compression())
-        .set_data_page_offset(i64::try_from(offset).ok()?)
-        .set_total_compressed_size(i64::try_from(size).ok()?)
-        .set_num_values(i64::try_from(rows).ok()?)
+/// Describes pages as if they were a column chunk of their own, for parquet's page reader.
+fn one_page(column: usize, place: &PagePlace) -> Option<ColumnChunkMetaData> {
+    let schema = SCHEMA.as_ref()?;
+    ColumnChunkMetaData::builder(Arc::clone(schema.columns().get(*COLUMNS.get(column)?)?))
+        .set_compression(compression(ZSTD_LEVEL))
+        .set_data_page_offset(i64::try_from(place.offset).ok()?)
+        .set_total_compressed_size(i64::try_from(place.bytes).ok()?)
+        .set_num_values(i64::try_from(place.rows).ok()?)
         .build()
         .ok()
 }
 
-fn pages<T>(places: Vec<Place>, fetched: &mut impl Iterator<Item = Bytes>) -> Vec<Page<T>> {
-    std::iter::zip(places, fetched)
-        .map(|(place, bytes)| Page {
+/// Pages that follow each other are decoded by one reader, so many at most: it has to be set up for each.
+const PAGES_TOGETHER: usize = 8;
+
+/// Brings pages that follow each other in rows and in bytes together.
+fn joined(places: Vec<PagePlace>) -> Vec<PagePlace> {
+    let mut out: Vec<PagePlace> = Vec::with_capacity(places.len());
+    let mut together = 0;
+    for next in places {
+        match out.last_mut() {
+            Some(last)
+                if together < PAGES_TOGETHER
+                    && next.first_row == last.first_row + last.rows
+                    && next.offset == last.offset + last.bytes =>
+            {
+                last.rows += next.rows;
+                last.bytes += next.bytes;
+                together += 1;
+            }
+            _ => {
+                out.push(next);
+                together = 1;
+            }
+        }
+    }
+    out
+}
+
+fn pages<T>(
+    column: usize,
+    places: Vec<PagePlace>,
+    fetched: &mut impl Iterator<Item = Bytes>,
+) -> Option<Vec<Page<T>>> {
+    let page = |(place, bytes): (PagePlace, Bytes)| {
+        Some(Page {
             first_row: place.first_row,
-            rows: place.rows,
-            chunk: place.chunk,
+            rows: usize::try_from(place.rows).ok()?,
+            chunk: one_page(column, &place)?,
             bytes: PageBytes {
-                offset: place.bytes.start,
+                offset: place.offset,
                 bytes,
             },
             decoded: OnceLock::new(),
         })
-        .collect()
+    };
+    std::iter::zip(places, fetched).map(page).collect()
 }
 
 fn reader<T>(page: &Page<T>) -> Result<Box<SerializedPageReader<PageBytes>>, ParquetError> {

@@ -11,6 +11,8 @@ use crate::budget::Budget;
 use crate::error::Result;
 use crate::index::Index;
 use crate::metrics::MetricsHead;
+use crate::metrics::block::{OpenBlock, SeriesEntry};
+use crate::metrics::head::TenantHead;
 use crate::model::{ExemplarSeries, Labels, Matcher, Metadata, MsRange, Tenant};
 use crate::signal::View;
 
@@ -27,13 +29,19 @@ pub(crate) async fn series_labels(
     let mut held = budget.reserve("query", 0)?;
     for source in sources(&view, tenant, range).await? {
         let mut bytes = 0;
-        source.with_ids(any_of, range, |index, ids| {
-            for id in ids {
-                let labels = index.labels(id);
-                bytes += labels.as_bytes().len() as u64 + 48;
-                found.insert(labels);
+        let mut add = |labels: Labels| {
+            bytes += labels.as_bytes().len() as u64 + 48;
+            found.insert(labels);
+        };
+        match source {
+            Source::Block(block) => {
+                let each = |entry: &SeriesEntry| add(entry.labels.clone());
+                block.select_any(any_of, range, each).await?;
             }
-        });
+            Source::Head(head) => head.with_ids(any_of, range, |index, ids| {
+                ids.iter().for_each(|id| add(index.labels(id)));
+            }),
+        }
         held.grow("query", bytes)?;
     }
     let mut found: Vec<Labels> = found.into_iter().collect();
@@ -54,17 +62,32 @@ pub(crate) async fn label_names(
 ) -> Result<Vec<String>> {
     let mut found = BTreeSet::new();
     for source in sources(&view, tenant, range).await? {
-        source.with_ids(any_of, range, |index, ids| {
-            let mut names: HashSet<&str> = HashSet::new();
-            if ids.len() == index.len() as u64 {
-                names.extend(index.names());
-            } else {
-                for id in ids {
-                    names.extend(index.iter_labels(id).map(|(name, _)| name));
-                }
+        match source {
+            Source::Block(block) if any_of.is_empty() && block.is_whole_in(range) => {
+                found.extend(block.names().map(str::to_owned));
             }
-            found.extend(names.into_iter().map(str::to_owned));
-        });
+            Source::Block(block) => {
+                let each = |entry: &SeriesEntry| {
+                    for (name, _) in entry.labels.iter() {
+                        if !found.contains(name) {
+                            found.insert(name.to_owned());
+                        }
+                    }
+                };
+                block.select_any(any_of, range, each).await?;
+            }
+            Source::Head(head) => head.with_ids(any_of, range, |index, ids| {
+                let mut names: HashSet<&str> = HashSet::new();
+                if ids.len() == index.len() as u64 {
+                    names.extend(index.names());
+                } else {
+                    for id in ids {
+                        names.extend(index.iter_labels(id).map(|(name, _)| name));
+                    }
+                }
+                found.extend(names.into_iter().map(str::to_owned));
+            }),
+        }
     }
     Ok(found.into_iter().collect())
 }
@@ -80,15 +103,33 @@ pub(crate) async fn label_values(
 ) -> Result<Vec<String>> {
     let mut found = BTreeSet::new();
     for source in sources(&view, tenant, range).await? {
-        source.with_ids(any_of, range, |index, ids| {
-            let mut values: HashSet<&str> = HashSet::new();
-            if ids.len() == index.len() as u64 {
-                values.extend(index.values(name));
-            } else {
-                values.extend(ids.iter().filter_map(|id| index.value(id, name)));
+        match source {
+            Source::Block(block) if any_of.is_empty() && block.is_whole_in(range) => {
+                let each = |value: &str| {
+                    found.insert(value.to_owned());
+                };
+                block.values(name, each).await?;
             }
-            found.extend(values.into_iter().map(str::to_owned));
-        });
+            Source::Block(block) => {
+                let each = |entry: &SeriesEntry| {
+                    if let Some(value) = entry.labels.get(name)
+                        && !found.contains(value)
+                    {
+                        found.insert(value.to_owned());
+                    }
+                };
+                block.select_any(any_of, range, each).await?;
+            }
+            Source::Head(head) => head.with_ids(any_of, range, |index, ids| {
+                let mut values: HashSet<&str> = HashSet::new();
+                if ids.len() == index.len() as u64 {
+                    values.extend(index.values(name));
+                } else {
+                    values.extend(ids.iter().filter_map(|id| index.value(id, name)));
+                }
+                found.extend(values.into_iter().map(str::to_owned));
+            }),
+        }
     }
     Ok(found.into_iter().collect())
 }
@@ -112,7 +153,26 @@ pub(crate) fn exemplars(
     view.active.carried.exemplars(tenant, any_of, range)
 }
 
-impl Source {
+impl OpenBlock {
+    /// Calls a function with the series that pass all matchers of any of the lists (all series without a list) and may have
+    /// a sample in the range; more than once with one that passes several.
+    async fn select_any(
+        &self,
+        any_of: &[Vec<Matcher>],
+        range: MsRange,
+        mut f: impl FnMut(&SeriesEntry),
+    ) -> Result<()> {
+        if any_of.is_empty() {
+            return self.select(&[], range, |_, entry| f(entry)).await;
+        }
+        for matchers in any_of {
+            self.select(matchers, range, |_, entry| f(entry)).await?;
+        }
+        Ok(())
+    }
+}
+
+impl TenantHead {
     /// Calls a function with the ids that pass all matchers of any of the lists (all ids without a list) and may have a
     /// sample in the range, and the index they belong to.
     fn with_ids(
@@ -121,25 +181,16 @@ impl Source {
         range: MsRange,
         f: impl FnOnce(&Index, RoaringBitmap),
     ) {
-        let union = |select: &dyn Fn(&[Matcher]) -> RoaringBitmap| match any_of {
-            [] => select(&[]),
+        let ids = match any_of {
+            [] => self.select_ids(&[], range),
             lists => lists
                 .iter()
-                .map(|matchers| select(matchers))
+                .map(|matchers| {
+                    self.sort_for(matchers);
+                    self.select_ids(matchers, range)
+                })
                 .fold(RoaringBitmap::new(), |all, ids| all | ids),
         };
-        match self {
-            Self::Block(block) => {
-                let ids = union(&|matchers| block.select(matchers, range));
-                f(&block.table.index, ids);
-            }
-            Self::Head(head) => {
-                for matchers in any_of {
-                    head.sort_for(matchers);
-                }
-                let ids = union(&|matchers| head.select_ids(matchers, range));
-                f(&head.catalog.read().index, ids);
-            }
-        }
+        f(&self.catalog.read().index, ids);
     }
 }

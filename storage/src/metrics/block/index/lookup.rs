@@ -1,0 +1,277 @@
+//! Matchers → ids.
+//!
+//! Matchers that name their values (`=`, alternations of literals) come first: each reads the pages that hold these values. A pattern with
+//! a literal prefix reads the pages of that prefix. A matcher for which more values would have to be looked at than there are candidates
+//! is handed back: it is decided series by series.
+
+use std::ops::Range;
+
+use roaring::RoaringBitmap;
+use smallvec::SmallVec;
+
+use super::directory::{Name, Place};
+use super::value_page::{Ids, ValuePage};
+use super::{SeriesIndex, corrupt, runs, unpack};
+use crate::block::Block;
+use crate::error::Result;
+use crate::model::{MatchOp, Matcher};
+
+/// Matchers that a look-up left to be decided series by series.
+pub(in crate::metrics::block) type Undecided<'m> = SmallVec<[&'m Matcher; 2]>;
+
+/// Pages of values that are held at once.
+const PAGES_AT_ONCE: usize = 64;
+
+impl SeriesIndex {
+    /// The ids that pass all matchers but those that are handed back.
+    ///
+    /// # Errors
+    /// `Corrupt`, or what the object store says.
+    pub(in crate::metrics::block) async fn candidates<'m>(
+        &self,
+        block: &Block,
+        matchers: &'m [Matcher],
+    ) -> Result<(RoaringBitmap, Undecided<'m>)> {
+        let nothing = || Ok((RoaringBitmap::new(), Undecided::new()));
+        let mut found: Option<RoaringBitmap> = None;
+        let mut undecided = Undecided::new();
+        let (mut scans, mut complements) = (Undecided::new(), Undecided::new());
+        for m in matchers {
+            if m.op() == MatchOp::Regex && m.value() == ".*" {
+                continue;
+            }
+            if m.matches_empty() {
+                complements.push(m);
+                continue;
+            }
+            let Some(values) = named_values(m).filter(|_| !m.op().is_negative()) else {
+                scans.push(m);
+                continue;
+            };
+            let Some(name) = self.directory.name(m.name()) else {
+                return nothing();
+            };
+            let ids = self.ids_of(block, name, values).await?;
+            let ids = match found {
+                Some(before) => before & ids,
+                None => ids,
+            };
+            if ids.is_empty() {
+                return nothing();
+            }
+            found = Some(ids);
+        }
+        for m in scans {
+            let Some(name) = self.directory.name(m.name()) else {
+                return nothing();
+            };
+            if found.as_ref().is_some_and(|ids| ids.len() < name.values) {
+                undecided.push(m);
+                continue;
+            }
+            let matching = self.matching(block, name, m, true).await?;
+            found = Some(match found {
+                Some(before) => before & matching,
+                None => matching,
+            });
+        }
+        let mut ids = found.unwrap_or_else(|| {
+            let mut all = RoaringBitmap::new();
+            all.insert_range(0..self.len());
+            all
+        });
+        for m in complements {
+            let Some(name) = self.directory.name(m.name()) else {
+                continue;
+            };
+            if ids.len() < name.values {
+                undecided.push(m);
+            } else {
+                ids -= self.matching(block, name, m, false).await?;
+            }
+        }
+        Ok((ids, undecided))
+    }
+
+    /// All values of a name, sorted.
+    ///
+    /// # Errors
+    /// As [`Self::candidates`].
+    pub(in crate::metrics::block) async fn values(
+        &self,
+        block: &Block,
+        name: &str,
+        mut f: impl FnMut(&str),
+    ) -> Result<()> {
+        let Some(name) = self.directory.name(name) else {
+            return Ok(());
+        };
+        for pages in name.pages.chunks(PAGES_AT_ONCE) {
+            for page in self.value_pages(block, pages).await? {
+                (0..page.len()).for_each(|at| f(page.value(at)));
+            }
+        }
+        Ok(())
+    }
+
+    /// The ids that have a value of the name for which the matcher says `pass`.
+    async fn matching(
+        &self,
+        block: &Block,
+        name: &Name,
+        m: &Matcher,
+        pass: bool,
+    ) -> Result<RoaringBitmap> {
+        // A matcher and its negation describe the same values.
+        let described = pass != m.op().is_negative();
+        if let Some(values) = named_values(m) {
+            let ids = self.ids_of(block, name, values).await?;
+            return Ok(match described {
+                true => ids,
+                false => self.all_of(block, name)? - ids,
+            });
+        }
+        if m.value() == ".+" {
+            return match described {
+                true => self.all_of(block, name),
+                false => Ok(RoaringBitmap::new()),
+            };
+        }
+        let prefix = match described {
+            true => m.prefix(),
+            false => "",
+        };
+        let mut found = Found::default();
+        for places in pages_of_prefix(name, prefix).chunks(PAGES_AT_ONCE) {
+            let pages = self.value_pages(block, places).await?;
+            for ((_, place), page) in std::iter::zip(places, pages) {
+                let start = page.partition_point(|v| v < prefix);
+                for at in start..page.len() {
+                    let value = page.value(at);
+                    if !value.starts_with(prefix) {
+                        break;
+                    }
+                    if m.matches(value) == pass {
+                        found.add(*place, &page, at).ok_or_else(|| corrupt(block))?;
+                    }
+                }
+            }
+        }
+        self.union(block, found).await
+    }
+
+    /// The ids that have one of these values.
+    async fn ids_of(
+        &self,
+        block: &Block,
+        name: &Name,
+        mut values: Vec<&str>,
+    ) -> Result<RoaringBitmap> {
+        values.sort_unstable();
+        let mut found = Found::default();
+        let mut values = values.into_iter().peekable();
+        while let Some(value) = values.peek() {
+            let Some(number) = page_of(name, value) else {
+                // Smaller than the first of all.
+                values.next();
+                continue;
+            };
+            let next_first = name.pages.get(number + 1).map(|(first, _)| first.as_str());
+            let pages = &name.pages[number..=number];
+            let page = self.value_pages(block, pages).await?;
+            let (Some((_, place)), Some(page)) = (pages.first(), page.first()) else {
+                return Err(corrupt(block));
+            };
+            while let Some(value) = values.next_if(|v| next_first.is_none_or(|next| *v < next)) {
+                if let Some(at) = page.find(value) {
+                    found.add(*place, page, at).ok_or_else(|| corrupt(block))?;
+                }
+            }
+        }
+        self.union(block, found).await
+    }
+
+    fn all_of(&self, block: &Block, name: &Name) -> Result<RoaringBitmap> {
+        let mut all = RoaringBitmap::new();
+        runs::add_to(&mut all, &name.ids).map_err(|_| corrupt(block))?;
+        Ok(all)
+    }
+
+    /// Brings together what was found, and reads what lies outside of the pages.
+    async fn union(&self, block: &Block, found: Found) -> Result<RoaringBitmap> {
+        let mut ids = found.ids;
+        for packed in self.read(block, found.outside).await? {
+            let bytes = unpack(&packed).ok_or_else(|| corrupt(block))?;
+            runs::add_to(&mut ids, &bytes).map_err(|_| corrupt(block))?;
+        }
+        match ids.max().is_some_and(|last| last >= self.len()) {
+            true => Err(corrupt(block)),
+            false => Ok(ids),
+        }
+    }
+
+    async fn value_pages(
+        &self,
+        block: &Block,
+        pages: &[(String, Place)],
+    ) -> Result<Vec<std::sync::Arc<ValuePage>>> {
+        let places: Vec<Place> = pages.iter().map(|(_, place)| *place).collect();
+        let decode = |bytes: &[u8]| {
+            let page = ValuePage::decode(bytes)?;
+            let held = page.held_bytes();
+            Ok((page, held))
+        };
+        self.pages(block, &places, decode).await
+    }
+}
+
+/// Ids of values, and where more of them lie.
+#[derive(Default)]
+struct Found {
+    ids: RoaringBitmap,
+    outside: Vec<Place>,
+}
+
+impl Found {
+    /// Adds a value of a page; `None` when its ids are no ids.
+    fn add(&mut self, page_place: Place, page: &ValuePage, at: usize) -> Option<()> {
+        match page.ids(at) {
+            Ids::Inline(range) => runs::add_to(&mut self.ids, page.inline(range)).ok(),
+            Ids::Outside(Range { start, end }) => {
+                let offset = page_place.offset.checked_add(page_place.bytes)?;
+                self.outside.push(Place {
+                    offset: offset.checked_add(*start)?,
+                    bytes: end - start,
+                });
+                Some(())
+            }
+        }
+    }
+}
+
+/// The page in which a value would stand; `None` when it would stand before the first.
+fn page_of(name: &Name, value: &str) -> Option<usize> {
+    name.pages
+        .partition_point(|(first, _)| first.as_str() <= value)
+        .checked_sub(1)
+}
+
+/// The pages in which values with a prefix may stand.
+fn pages_of_prefix<'n>(name: &'n Name, prefix: &str) -> &'n [(String, Place)] {
+    let start = page_of(name, prefix).unwrap_or(0);
+    let pages = &name.pages[start..];
+    let end =
+        pages.partition_point(|(first, _)| first.as_str() < prefix || first.starts_with(prefix));
+    &pages[..end]
+}
+
+/// The values a matcher (or its negation) describes, where it names them.
+fn named_values(m: &Matcher) -> Option<Vec<&str>> {
+    match m.op() {
+        MatchOp::Equal | MatchOp::NotEqual => Some(vec![m.value()]),
+        MatchOp::Regex | MatchOp::NotRegex if !m.set().is_empty() => {
+            Some(m.set().iter().map(String::as_str).collect())
+        }
+        MatchOp::Regex | MatchOp::NotRegex => None,
+    }
+}
