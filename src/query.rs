@@ -140,10 +140,14 @@ fn options_for(
 ) -> EvalOptions {
     let config = &app.config;
     let (gone, canceled) = (Arc::clone(&gone.0), Arc::clone(&limits.canceled));
+    let storage = Arc::clone(&app.storage);
+    let (_, memory_limit) = storage.memory();
+    // A quarter of all memory at 16 bytes a sample, however many the settings allow.
+    let affordable = usize::try_from(memory_limit / 4 / 16).unwrap_or(usize::MAX);
     EvalOptions {
         lookback_ms: limits.lookback_ms,
         subquery_step_ms: millis(app.file().global.evaluation_interval),
-        max_samples: config.query_max_samples,
+        max_samples: config.query_max_samples.min(affordable),
         delayed_name_removal: config.feature("promql-delayed-name-removal"),
         use_start_timestamps: config.feature("use-start-timestamps"),
         type_and_unit_labels: config.feature("type-and-unit-labels"),
@@ -152,6 +156,8 @@ fn options_for(
                 Some(Stop::Canceled)
             } else if Instant::now() >= deadline {
                 Some(Stop::TimedOut)
+            } else if storage.is_out_of_memory() {
+                Some(Stop::OutOfMemory)
             } else {
                 None
             }

@@ -36,6 +36,8 @@ pub enum Stop {
     Canceled,
     /// It has taken too long.
     TimedOut,
+    /// There is no memory left for it.
+    OutOfMemory,
 }
 
 /// Asked regularly whether the evaluation is to stop; must be quick.
@@ -53,6 +55,7 @@ impl Interrupt {
             None => Ok(()),
             Some(Stop::Canceled) => Err(EvalError::Canceled),
             Some(Stop::TimedOut) => Err(EvalError::TimedOut),
+            Some(Stop::OutOfMemory) => Err(EvalError::OutOfMemory),
         }
     }
 }
@@ -156,6 +159,9 @@ pub enum EvalError {
     /// [`Stop::TimedOut`].
     #[error("query timed out in expression evaluation")]
     TimedOut,
+    /// [`Stop::OutOfMemory`].
+    #[error("query ran out of memory in expression evaluation, try again later or ask for less")]
+    OutOfMemory,
     /// Stored bytes are corrupt.
     #[error("expanding series: {0}")]
     Read(#[from] ReadError),

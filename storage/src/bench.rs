@@ -39,7 +39,13 @@ impl Default for BareMetricsHead {
 impl BareMetricsHead {
     /// Appends a batch; the number of samples taken.
     pub fn append(&self, batch: &MetricBatch<'_>) -> u64 {
-        metrics::append(&self.view.active, &self.tenant, batch).taken
+        metrics::append(
+            &self.view.active,
+            &self.tenant,
+            batch,
+            metrics::NewSeries::Taken,
+        )
+        .taken
     }
 
     /// Selects series.

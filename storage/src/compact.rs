@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::block::{Block, MANIFEST, MANIFEST_COPY, Manifest, write_durably};
+use crate::budget::{Holder, Refusal};
 use crate::error::{Error, Result};
 use crate::generation::{Doomed, Merged, SignalStore, Staged, blocking};
 use crate::recover::tenant_of;
@@ -135,7 +136,15 @@ impl<H: Head> SignalStore<H> {
         loop {
             let mut progress = false;
             for inputs in self.runs(extent) {
-                match self.counted(self.merge(inputs, &mut pending).await) {
+                let merged = match self.merge(inputs, &mut pending).await {
+                    // There may be room the next time.
+                    Err(e @ Error::MemoryLimit { .. }) => {
+                        tracing::info!(signal = H::SIGNAL.as_str(), error = %e, "a compaction is put off");
+                        continue;
+                    }
+                    merged => self.counted(merged),
+                };
+                match merged {
                     Ok(()) => progress = true,
                     Err(e @ Error::Corrupt { .. }) => damage = damage.or(Some(e)),
                     Err(e) => return Err(e),
@@ -195,6 +204,9 @@ impl<H: Head> SignalStore<H> {
     }
 
     /// Merges blocks into one. A single block is written anew, without what is deleted of it.
+    ///
+    /// # Errors
+    /// `MemoryLimit` when it has to wait; what disk and bucket say.
     pub(crate) async fn merge(
         &self,
         inputs: Vec<Arc<Block>>,
@@ -203,6 +215,10 @@ impl<H: Head> SignalStore<H> {
         let Some(first) = inputs.first() else {
             return Ok(());
         };
+        let groups: u64 = inputs.iter().map(|b| b.manifest().groups).sum();
+        let budget = Arc::clone(&self.context.budget);
+        let bytes = groups.saturating_mul(H::MERGE_BYTES);
+        let held = budget.reserve_for(Holder::Compaction, "compaction", bytes)?;
         let mut writer = self.new_writer()?;
         let mut manifest = self.new_manifest(&writer, &tenant_of(first.manifest())?);
         let all = || inputs.iter().map(|b| b.manifest());
@@ -225,7 +241,10 @@ impl<H: Head> SignalStore<H> {
         let runtime = tokio::runtime::Handle::current();
         let staged = blocking(move || {
             let merged = H::merge_blocks(&blocks, drop_before, &tombstones, &mut writer);
-            let Some(stats) = runtime.block_on(merged)? else {
+            let merged = budget.bounded(Refusal::Compactions, "compaction", merged);
+            let merged = runtime.block_on(merged);
+            drop(held);
+            let Some(stats) = merged? else {
                 return Ok(None);
             };
             manifest.files = writer.finish()?;

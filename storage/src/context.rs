@@ -136,9 +136,10 @@ impl Context {
         })
     }
 
-    /// Notes the size of a signal's active head and answers whether it should be cut: the heads together have reached a
-    /// quarter of the limit and this one is the largest. A frozen head of that size may lie beside them while
-    /// it is written, which leaves a quarter for everything else.
+    /// Notes the size of a signal's active head and answers whether it should be cut: the heads together have reached three
+    /// sixteenths of what there is and this one is the largest. A frozen head of that size and what writing it takes may lie
+    /// beside them, and they grow meanwhile. Where memory is short for other reasons, a third of that is enough: a cut is what
+    /// makes room for writes.
     pub(crate) fn note_active_bytes(&self, signal: SignalKind, bytes: u64) -> bool {
         let own = signal as usize;
         let mut sum = 0;
@@ -153,7 +154,8 @@ impl Context {
                 largest &= other <= bytes;
             }
         }
-        largest && sum > self.options.memory_limit_bytes / 4
+        let due = sum > self.budget.share(3);
+        largest && (due || sum > self.budget.share(1) && self.budget.is_short())
     }
 
     pub(crate) fn is_closed(&self) -> bool {

@@ -14,7 +14,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 
 use crate::block::{Block, BlockStore, BlockWriter, FORMAT_VERSION, Manifest, READER_VERSION};
-use crate::budget::Reservation;
+use crate::budget::{Holder, Reservation};
 use crate::context::Context;
 use crate::deletion::Deletions;
 use crate::error::{Error, Result};
@@ -55,8 +55,8 @@ pub(crate) struct SignalStore<H: Head> {
     pub(crate) reaping: tokio::sync::Mutex<()>,
     /// Time of the first write into the active generation.
     pub(crate) oldest_write_ms: AtomicI64,
-    /// What the heads hold, in the budget.
-    held: Mutex<Reservation>,
+    /// What the active and the frozen head hold, in the budget.
+    held: Mutex<[Reservation; 2]>,
     /// Items taken since start, a tenant.
     appended: Mutex<BTreeMap<Tenant, u64>>,
     pub(crate) kick: Notify,
@@ -128,7 +128,8 @@ impl<H: Head> SignalStore<H> {
     /// A signal with these visible blocks and an empty head.
     pub(crate) fn new(context: Arc<Context>, wal: Wal, blocks: Vec<Arc<Block>>) -> Self {
         let active = Arc::new(H::new(context.head_options(), None));
-        let held = Mutex::new(context.budget.gauge());
+        let held = [Holder::Heads, Holder::FrozenHeads].map(|h| context.budget.gauge(h));
+        let held = Mutex::new(held);
         Self {
             wal: Arc::new(wal),
             gate: RwLock::new(()),
@@ -235,7 +236,9 @@ impl<H: Head> SignalStore<H> {
     pub(crate) fn account(&self, active: &Arc<H>) -> bool {
         let active_bytes = active.held_bytes();
         let frozen_bytes: u64 = self.view.read().frozen.iter().map(|h| h.held_bytes()).sum();
-        self.held.lock().set(active_bytes + frozen_bytes);
+        let [in_active, in_frozen] = &mut *self.held.lock();
+        in_active.set(active_bytes);
+        in_frozen.set(frozen_bytes);
         self.context.note_active_bytes(H::SIGNAL, active_bytes)
     }
 
@@ -378,6 +381,9 @@ impl<H: Head> SignalStore<H> {
 
     /// Writes a tenant's blocks below `tmp`, oldest day first.
     async fn stage(&self, cut: &Cut<H>, tenant: &Tenant) -> Result<Vec<Staged>> {
+        // A cut is never refused: it is what makes room. Writers see what it is about to take.
+        let mut held = self.context.budget.gauge(Holder::Cuts);
+        held.set(cut.head.held_bytes() / 4 * 3);
         // Everything up to the tenant's last cut is in a block, so this generation goes on behind it.
         let view = self.view();
         let own = view.blocks.iter().map(|b| b.manifest());

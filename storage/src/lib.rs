@@ -50,6 +50,7 @@ mod wal;
 
 pub use block::{Block, Manifest, ManifestFile, PieceSums};
 pub use bucket::BucketStatus;
+pub use budget::{MemoryUse, RequestMemory};
 pub use error::{Error, Result};
 pub use options::Options;
 pub use progress::ReplayProgress;

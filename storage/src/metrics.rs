@@ -19,7 +19,7 @@ mod series;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use append::{append, append_in_order, append_whole, replay};
+pub(crate) use append::{NewSeries, append, append_in_order, append_whole, replay};
 pub(crate) use head::MetricsHead;
 pub(crate) use select::{
     exemplars, label_names, label_values, metadata, select_series, series_labels,

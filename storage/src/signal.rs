@@ -245,6 +245,9 @@ pub(crate) trait Head: Send + Sync + Sized + 'static {
         files: &mut dyn BlockFiles,
     ) -> Result<Option<BlockStats>>;
 
+    /// What a merge holds in memory for each series, stream or trace of its inputs, about.
+    const MERGE_BYTES: u64 = 0;
+
     /// Merges blocks of one tenant into the files of one block with the same answers. `blocks` come in the order of their
     /// sequence numbers, oldest first: where two hold different values for one place, the first wins. Items before
     /// `drop_before` (in the signal's unit) are left out, and so is what tombstones hide.

@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 
 use crate::block::{BlockStore, Cache, Damage, Manifest};
 use crate::bucket::{Bucket, BucketStatus};
-use crate::budget::Budget;
+use crate::budget::{Budget, Holder, MemoryUse, Refusal, RequestMemory};
 use crate::clock::{Clock, SystemClock};
 use crate::compact::Extent;
 use crate::context::Context;
@@ -20,7 +20,7 @@ use crate::folder::Folder;
 use crate::generation::SignalStore;
 use crate::logs::{self, LogsHead};
 use crate::maintenance::{run_compactor, run_cutter, run_uploader};
-use crate::metrics::{self, MetricsHead};
+use crate::metrics::{self, MetricsHead, NewSeries};
 use crate::model::{
     ExemplarSeries, Labels, LogBatch, LogReport, Matcher, Metadata, MetricBatch, MetricReport,
     MsRange, NsRange, Record, SpanBatch, SpanReport, StreamRef, Tenant, Trace, TraceId,
@@ -201,8 +201,14 @@ pub struct DamageStats {
 /// How long a stop waits for blocks to go up. What is not in the bucket by then goes up after the next start.
 const LAST_UPLOAD: Duration = Duration::from_secs(10);
 
+/// How often it is looked whether memory is short.
+const MEMORY_CHECK: Duration = Duration::from_millis(100);
+
 /// How often the size of all blocks is looked at.
 const SIZE_CHECK: Duration = Duration::from_secs(10);
+
+/// What looking at all series takes for each: its place in a table and its labels.
+const ALL_SERIES_BYTES: u64 = 768;
 
 /// How many batches of entries a live reader may lag behind.
 const TAIL_CAPACITY: usize = 1024;
@@ -240,11 +246,11 @@ impl Storage {
         clock: Arc<dyn Clock>,
     ) -> Result<Arc<Self>> {
         let folder = Folder::open(&options.path)?;
-        let budget = Budget::new(options.memory_limit_bytes);
-        let cache = Arc::new(Cache::new(options.memory_limit_bytes / 8, &budget));
+        let budget = Budget::of_process(options.memory_limit_bytes);
+        let cache = Arc::new(Cache::new(budget.share(2), &budget));
         let damage = Arc::new(Damage::default());
         let local = BlockStore::open_local(&options, Arc::clone(&cache), Arc::clone(&damage))?;
-        let bucket = Bucket::open(&options, &folder.owner, cache, damage).await?;
+        let bucket = Bucket::open(&options, &folder.owner, Arc::clone(&cache), damage).await?;
         let context = Context::new(options, clock, budget, local, bucket, folder.tmp());
         context.refresh_free_bytes();
         let context = Arc::new(context);
@@ -275,6 +281,7 @@ impl Storage {
             _folder: folder,
         });
         storage.watch_size();
+        storage.watch_memory(cache);
         Ok(storage)
     }
 
@@ -296,6 +303,24 @@ impl Storage {
                     return;
                 };
                 storage.drop_beyond_size().await;
+            }
+        };
+        self.tasks.lock().push(tokio::spawn(watch));
+    }
+
+    /// Lets the cache go, half by half, as long as memory is short.
+    fn watch_memory(&self, cache: Arc<Cache>) {
+        let budget = Arc::clone(&self.context.budget);
+        let mut stop = self.stop.subscribe();
+        let watch = async move {
+            loop {
+                tokio::select! {
+                    () = tokio::time::sleep(MEMORY_CHECK) => {}
+                    _ = stop.wait_for(|s| *s) => return,
+                }
+                if budget.is_short() {
+                    cache.halve();
+                }
             }
         };
         self.tasks.lock().push(tokio::spawn(watch));
@@ -330,16 +355,19 @@ impl Storage {
     /// A batch is never half visible to a query that begins after this returned.
     ///
     /// # Errors
-    /// `MemoryLimit`, `DiskFull`, `Poisoned`, `Closed`: nothing is acknowledged.
+    /// `MemoryLimit`, `DiskFull`, `Poisoned`, `Closed`: nothing is acknowledged. Where memory is short but not used up, samples of
+    /// known series are taken and stay; those of new ones are not, and the answer is `MemoryLimit` all the same: a sender that
+    /// repeats the batch writes nothing twice.
     pub async fn append_metrics(
         &self,
         tenant: &Tenant,
         batch: &MetricBatch<'_>,
         record: Record<'_>,
     ) -> Result<MetricReport> {
-        let apply = |head: &MetricsHead| metrics::append(head, tenant, batch);
+        let new = self.new_series();
+        let apply = |head: &MetricsHead| metrics::append(head, tenant, batch, new);
         let applied = self.metrics.append(tenant, record, apply).await?;
-        Ok(applied.report)
+        self.settle(applied.report)
     }
 
     /// As [`Self::append_metrics`], but a sample that is older than its series' newest is refused whatever
@@ -353,9 +381,10 @@ impl Storage {
         batch: &MetricBatch<'_>,
         record: Record<'_>,
     ) -> Result<MetricReport> {
-        let apply = |head: &MetricsHead| metrics::append_in_order(head, tenant, batch);
+        let new = self.new_series();
+        let apply = |head: &MetricsHead| metrics::append_in_order(head, tenant, batch, new);
         let applied = self.metrics.append(tenant, record, apply).await?;
-        Ok(applied.report)
+        self.settle(applied.report)
     }
 
     /// As [`Self::append_metrics`], but where a sample contradicts what is stored already, nothing of the batch is taken. A
@@ -369,9 +398,26 @@ impl Storage {
         batch: &MetricBatch<'_>,
         record: Record<'_>,
     ) -> Result<MetricReport> {
-        let apply = |head: &MetricsHead| metrics::append_whole(head, tenant, batch);
+        let new = self.new_series();
+        let apply = |head: &MetricsHead| metrics::append_whole(head, tenant, batch, new);
         let applied = self.metrics.append(tenant, record, apply).await?;
-        Ok(applied.report)
+        self.settle(applied.report)
+    }
+
+    fn new_series(&self) -> NewSeries {
+        match self.context.budget.admits_new_series() {
+            true => NewSeries::Taken,
+            false => NewSeries::LeftOut,
+        }
+    }
+
+    fn settle(&self, report: MetricReport) -> Result<MetricReport> {
+        if report.no_room == 0 {
+            return Ok(report);
+        }
+        let budget = &self.context.budget;
+        budget.count(Refusal::NewSeries, report.no_room as u64);
+        Err(budget.limit_reached("new series"))
     }
 
     /// Writes log entries; see [`Self::append_metrics`].
@@ -416,9 +462,11 @@ impl Storage {
     /// `MemoryLimit`, or what disk and bucket say.
     pub async fn select_series(&self, tenant: &Tenant, select: &SeriesSelect) -> Result<SeriesSet> {
         let budget = self.reading()?;
-        self.metrics
-            .select(|view| metrics::select_series(view, budget, tenant, select))
-            .await
+        let found = self
+            .metrics
+            .select(|view| metrics::select_series(view, budget, tenant, select));
+        let set = budget.bounded(Refusal::Queries, "query", found).await?;
+        Ok(SeriesSet(Arc::clone(budget).bounded_stream("query", set.0)))
     }
 
     /// Label sets of the series that have a sample within the range and pass all matchers of any of the lists; sorted, each
@@ -434,9 +482,10 @@ impl Storage {
         limit: usize,
     ) -> Result<Vec<Labels>> {
         let budget = self.reading()?;
-        self.metrics
-            .select(|view| metrics::series_labels(view, budget, tenant, any_of, range, limit))
-            .await
+        let found = self
+            .metrics
+            .select(|view| metrics::series_labels(view, budget, tenant, any_of, range, limit));
+        budget.bounded(Refusal::Queries, "query", found).await
     }
 
     /// Names of labels of such series (all series when `any_of` is empty); sorted, each once.
@@ -450,9 +499,10 @@ impl Storage {
         range: MsRange,
     ) -> Result<Vec<String>> {
         let budget = self.reading()?;
-        self.metrics
-            .select(|view| metrics::label_names(view, budget, tenant, any_of, range))
-            .await
+        let found = self
+            .metrics
+            .select(|view| metrics::label_names(view, budget, tenant, any_of, range));
+        budget.bounded(Refusal::Queries, "query", found).await
     }
 
     /// Values of a label over such series (all series when `any_of` is empty); sorted, each once.
@@ -467,9 +517,10 @@ impl Storage {
         range: MsRange,
     ) -> Result<Vec<String>> {
         let budget = self.reading()?;
-        self.metrics
-            .select(|view| metrics::label_values(view, budget, tenant, name, any_of, range))
-            .await
+        let found = self
+            .metrics
+            .select(|view| metrics::label_values(view, budget, tenant, name, any_of, range));
+        budget.bounded(Refusal::Queries, "query", found).await
     }
 
     /// Metadata of families, of one or of all; sorted by family. A family may have several.
@@ -493,7 +544,10 @@ impl Storage {
     /// `MemoryLimit`, or what disk and bucket say.
     pub async fn select_logs(&self, tenant: &Tenant, select: &LogSelect) -> Result<LogPages> {
         let budget = self.reading()?;
-        logs::select_logs(self.logs.view(), budget, tenant, select).await
+        let found = logs::select_logs(self.logs.view(), budget, tenant, select);
+        let pages = budget.bounded(Refusal::Queries, "log query", found).await?;
+        let pages = Arc::clone(budget).bounded_stream("log query", pages.0);
+        Ok(LogPages(pages))
     }
 
     /// Label sets of streams that have a page within the range and pass all matchers of any of the lists (all streams when
@@ -561,7 +615,10 @@ impl Storage {
     /// `MemoryLimit`, or what disk and bucket say.
     pub async fn search_traces(&self, tenant: &Tenant, select: &TraceSelect) -> Result<Vec<Trace>> {
         let budget = self.reading()?;
-        traces::search_traces(self.traces.view(), budget, tenant, select).await
+        let found = traces::search_traces(self.traces.view(), budget, tenant, select);
+        budget
+            .bounded(Refusal::Queries, "trace search", found)
+            .await
     }
 
     /// Names of services; sorted, each once. From indexes: cheap.
@@ -794,6 +851,57 @@ impl Storage {
     #[must_use]
     pub fn memory(&self) -> (u64, u64) {
         (self.context.budget.used(), self.context.budget.limit())
+    }
+
+    /// Who holds memory, and what was refused for want of it.
+    #[must_use]
+    pub fn memory_use(&self) -> MemoryUse {
+        self.context.budget.memory_use()
+    }
+
+    /// Whether memory is so short that a query under way has to stop. Cheap.
+    #[must_use]
+    pub fn is_out_of_memory(&self) -> bool {
+        self.context.budget.is_exhausted()
+    }
+
+    /// Counts what the body of a request takes until it is written and the value dropped.
+    ///
+    /// # Errors
+    /// `MemoryLimit` when there is no room for it.
+    pub fn hold_request(&self, bytes: u64) -> Result<RequestMemory> {
+        let budget = &self.context.budget;
+        let held = budget.reserve_for(Holder::Requests, "request body", bytes)?;
+        Ok(RequestMemory::new(held))
+    }
+
+    /// Label sets of all series of a tenant where memory allows to look at each, else none: for figures that are nice to have.
+    ///
+    /// # Errors
+    /// What disk and bucket say.
+    pub async fn all_series(&self, tenant: &Tenant) -> Result<Option<Vec<Labels>>> {
+        let budget = self.reading()?;
+        let view = self.metrics.view();
+        let blocks = view.blocks.iter().map(|b| b.manifest());
+        let own = blocks.filter(|m| m.tenant == tenant.as_str());
+        let heads: u64 = view
+            .generations()
+            .map(|h| h.stats(Some(tenant)).groups)
+            .sum();
+        let groups = own.map(|m| m.groups).sum::<u64>() + heads;
+        drop(view);
+        let bytes = groups.saturating_mul(ALL_SERIES_BYTES);
+        let Ok(_held) = budget.reserve("all series", bytes) else {
+            return Ok(None);
+        };
+        match self
+            .series_labels(tenant, &[Vec::new()], MsRange::ALL, 0)
+            .await
+        {
+            Ok(series) => Ok(Some(series)),
+            Err(Error::MemoryLimit { .. }) => Ok(None),
+            Err(e) => Err(e),
+        }
     }
 
     fn reading(&self) -> Result<&Arc<Budget>> {

@@ -123,6 +123,7 @@ impl From<EvalError> for ApiError {
             EvalError::Execution(_) | EvalError::TooManySamples => Self::Execution(text),
             EvalError::Canceled => Self::Canceled(text),
             EvalError::TimedOut => Self::Timeout(text),
+            EvalError::OutOfMemory => Self::Overloaded(text),
             EvalError::Read(_) => Self::Internal(text),
         }
     }

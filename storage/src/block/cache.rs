@@ -10,7 +10,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use ulid::Ulid;
 
-use crate::budget::{Budget, Reservation};
+use crate::budget::{Budget, Holder, Reservation};
 
 /// What of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -49,6 +49,21 @@ struct Inner {
     reservation: Reservation,
 }
 
+impl Inner {
+    /// Lets the least recently used go until the rest takes no more than this.
+    fn shrink(&mut self, bytes: u64) {
+        while self.bytes > bytes {
+            let Some((_, oldest)) = self.order.pop_first() else {
+                break;
+            };
+            if let Some(gone) = self.kept.remove(&oldest) {
+                self.bytes -= gone.bytes;
+            }
+        }
+        self.reservation.set(self.bytes);
+    }
+}
+
 /// A bounded cache. The lock is held for a few map operations only.
 pub(crate) struct Cache {
     capacity_bytes: u64,
@@ -72,7 +87,7 @@ impl Cache {
                 order: BTreeMap::new(),
                 tick: 0,
                 bytes: 0,
-                reservation: budget.gauge(),
+                reservation: budget.gauge(Holder::Caches),
             }),
         }
     }
@@ -111,16 +126,14 @@ impl Cache {
         }
         inner.order.insert(used_at, key);
         inner.bytes += bytes;
-        while inner.bytes > self.capacity_bytes {
-            let Some((_, oldest)) = inner.order.pop_first() else {
-                break;
-            };
-            if let Some(gone) = inner.kept.remove(&oldest) {
-                inner.bytes -= gone.bytes;
-            }
-        }
-        let bytes = inner.bytes;
-        inner.reservation.set(bytes);
+        inner.shrink(self.capacity_bytes);
+    }
+
+    /// Lets go of the least recently used half.
+    pub(crate) fn halve(&self) {
+        let mut inner = self.inner.lock();
+        let bytes = inner.bytes / 2;
+        inner.shrink(bytes);
     }
 
     /// Forgets all of a block.

@@ -257,7 +257,10 @@ async fn a_head_is_cut_when_it_is_old_or_large() {
     store.cut().await.unwrap();
     assert!(!store.is_cut_due());
     append(&store, "a", &[(1, 2); 11]).await.unwrap();
-    assert!(store.is_cut_due(), "more than a quarter of the budget");
+    assert!(store.is_cut_due(), "more than its share of the budget");
+    let held = store.context.budget.memory_use();
+    assert_eq!(held.holders.first().unwrap().0, "heads");
+    assert!(held.holders.first().unwrap().1 > 7_500);
     append(&store, "a", &[(1, 2); 17]).await.unwrap();
     let refusal = append(&store, "a", &[(1, 3)]).await.unwrap_err();
     assert!(matches!(refusal, Error::MemoryLimit { .. }), "{refusal}");

@@ -18,15 +18,25 @@ use crate::signal::{Applied, SignalKind, TimeSpan};
 /// Refused samples that a report names.
 const MAX_REPORTED: usize = 100;
 
+/// What becomes of series that the head does not know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NewSeries {
+    /// They are taken.
+    Taken,
+    /// They are left out: memory is short.
+    LeftOut,
+}
+
 /// Takes a batch into the active generation. The caller writes the log record afterwards.
 pub(crate) fn append(
     head: &MetricsHead,
     tenant: &Tenant,
     batch: &MetricBatch<'_>,
+    new_series: NewSeries,
 ) -> Applied<MetricReport> {
     let part = head.tenant_or_new(tenant);
     let window_ms = head.options.out_of_order_window_ms;
-    Writer::new(head, tenant, &part, batch, window_ms, &[]).run()
+    Writer::new(head, tenant, &part, batch, window_ms, &[]).run(new_series)
 }
 
 /// As [`append`], but refuses what is older than its series' newest in this generation.
@@ -34,9 +44,10 @@ pub(crate) fn append_in_order(
     head: &MetricsHead,
     tenant: &Tenant,
     batch: &MetricBatch<'_>,
+    new_series: NewSeries,
 ) -> Applied<MetricReport> {
     let part = head.tenant_or_new(tenant);
-    Writer::new(head, tenant, &part, batch, Some(0), &[]).run()
+    Writer::new(head, tenant, &part, batch, Some(0), &[]).run(new_series)
 }
 
 /// As [`append`], but a batch of which a sample contradicts what is stored already is refused whole. What contradicts only the
@@ -45,6 +56,7 @@ pub(crate) fn append_whole(
     head: &MetricsHead,
     tenant: &Tenant,
     batch: &MetricBatch<'_>,
+    new_series: NewSeries,
 ) -> Applied<MetricReport> {
     let part = head.tenant_or_new(tenant);
     let window_ms = head.options.out_of_order_window_ms;
@@ -54,7 +66,7 @@ pub(crate) fn append_whole(
         check.applied.report.refused_whole = true;
         return check.applied;
     }
-    Writer::new(head, tenant, &part, batch, window_ms, &[]).run()
+    Writer::new(head, tenant, &part, batch, window_ms, &[]).run(new_series)
 }
 
 /// Takes a replayed batch: everything but the refused items, without admission.
@@ -65,7 +77,7 @@ pub(crate) fn replay(
     refused: &[u32],
 ) {
     let part = head.tenant_or_new(tenant);
-    Writer::new(head, tenant, &part, batch, None, refused).run();
+    Writer::new(head, tenant, &part, batch, None, refused).run(NewSeries::Taken);
 }
 
 struct Writer<'w, 'b> {
@@ -107,11 +119,11 @@ impl<'w, 'b> Writer<'w, 'b> {
         }
     }
 
-    fn run(mut self) -> Applied<MetricReport> {
+    fn run(mut self, new_series: NewSeries) -> Applied<MetricReport> {
         let part = self.part;
         let whole = part.gate.read();
         for (i, series) in self.batch.series.iter().enumerate() {
-            self.write_series(i, series);
+            self.write_series(i, series, new_series);
         }
         let samples = self.applied.taken;
         part.note(self.growth, samples, self.times);
@@ -184,7 +196,7 @@ impl<'w, 'b> Writer<'w, 'b> {
         }
     }
 
-    fn write_series(&mut self, i: usize, series: &BatchSeries<'_>) {
+    fn write_series(&mut self, i: usize, series: &BatchSeries<'_>, new_series: NewSeries) {
         let has_samples = !series.floats.is_empty() || !series.histograms.is_empty();
         if !has_samples && series.exemplars.is_empty() {
             return;
@@ -199,10 +211,18 @@ impl<'w, 'b> Writer<'w, 'b> {
             Some(id) => id,
             // An exemplar alone makes no series.
             None if !has_samples => return,
+            // Nor does one of which nothing was taken.
+            None if self.skips_all(series) => return,
             None => {
                 let mut labels = LabelPairs::new();
                 if let Err(e) = (self.batch.decode_labels)(series.key, &mut labels) {
                     self.applied.report.bad_series.push((i, e));
+                    return;
+                }
+                if new_series == NewSeries::LeftOut
+                    && !self.head.is_known(self.tenant, part, &labels)
+                {
+                    self.leave_out(series);
                     return;
                 }
                 let newest = || self.head.newest_before(self.tenant, &labels);
@@ -300,6 +320,19 @@ impl<'w, 'b> Writer<'w, 'b> {
         !self.skip.is_empty() && self.skip.binary_search(&(item as u32)).is_ok()
     }
 
+    /// Whether a replay leaves out all samples of a series.
+    fn skips_all(&self, series: &BatchSeries<'_>) -> bool {
+        !self.skip.is_empty() && items_of(self.batch, series).all(|item| self.skips(item))
+    }
+
+    /// Notes the samples of a series as not taken, so that a replay does not take them either.
+    #[cold]
+    fn leave_out(&mut self, series: &BatchSeries<'_>) {
+        let items = items_of(self.batch, series).map(|item| item as u32);
+        self.applied.refused.extend(items);
+        self.applied.report.no_room += 1;
+    }
+
     #[inline]
     fn take(&mut self, t_ms: i64, new: bool) {
         self.applied.taken += 1;
@@ -336,6 +369,14 @@ impl<'w, 'b> Writer<'w, 'b> {
                 .note_days(self.batch.t_ms.iter().copied().chain(histograms));
         }
     }
+}
+
+/// The samples of a series by their numbers among the items of the batch; a batch may name more than it has.
+fn items_of(batch: &MetricBatch<'_>, series: &BatchSeries<'_>) -> impl Iterator<Item = usize> {
+    let (floats, histograms) = (batch.t_ms.len(), batch.histograms.len());
+    let own = series.histograms.start..series.histograms.end.min(histograms);
+    let own_floats = series.floats.start..series.floats.end.min(floats);
+    own_floats.chain(own.map(move |at| floats + at))
 }
 
 /// Whether bucket lists are as long as their spans say and spans do not run backwards. What counts must add up to

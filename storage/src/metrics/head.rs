@@ -244,6 +244,26 @@ impl MetricsHead {
         Arc::clone(entry)
     }
 
+    /// Whether a series is in this generation, under another key, or was in the one before that is still being cut: writing
+    /// on makes it no new one.
+    pub(super) fn is_known(
+        &self,
+        tenant: &Tenant,
+        part: &TenantHead,
+        labels: &[(&str, &str)],
+    ) -> bool {
+        let find = |head: &TenantHead| {
+            let catalog = head.catalog.read();
+            catalog.index.find(labels.iter().copied()).is_some()
+        };
+        let before = || {
+            let before = self.before.upgrade()?;
+            let head = before.read().get(tenant).map(Arc::clone)?;
+            Some(find(&head))
+        };
+        find(part) || before() == Some(true)
+    }
+
     /// The newest time that a series had before this generation, where old samples are refused.
     pub(super) fn newest_before(&self, tenant: &Tenant, labels: &[(&str, &str)]) -> Option<i64> {
         self.options.out_of_order_window_ms?;
@@ -384,6 +404,9 @@ impl Head for MetricsHead {
         };
         write_block(&head, span, files)
     }
+
+    /// The series tables of the inputs, and the rows of the one that is written.
+    const MERGE_BYTES: u64 = 512;
 
     async fn merge_blocks(
         blocks: &[Arc<Block>],

@@ -131,7 +131,7 @@ impl World {
     }
 
     fn append(&self, batch: &MetricBatch<'_>) -> Applied<crate::model::MetricReport> {
-        append(&self.view.active, &self.tenant, batch)
+        append(&self.view.active, &self.tenant, batch, NewSeries::Taken)
     }
 
     fn freeze(&mut self) {
@@ -364,7 +364,7 @@ fn what_must_be_in_order_is_refused_behind_the_newest_whatever_the_window() {
     let world = World::new(None);
     world.append(&batch(&[("0;a=1", 10, 1.0), ("0;a=2", 30, 1.0)]));
     let ends = batch(&[("0;a=1", 20, STALE_NAN), ("0;a=2", 20, STALE_NAN)]);
-    let applied = append_in_order(&world.view.active, &world.tenant, &ends);
+    let applied = append_in_order(&world.view.active, &world.tenant, &ends, NewSeries::Taken);
     assert_eq!((applied.taken, applied.report.refused_count), (1, 1));
     let refused = &applied.report.refused[0];
     assert_eq!(
@@ -382,7 +382,7 @@ fn a_batch_taken_whole_leaves_nothing_where_a_sample_contradicts_what_is_stored(
     let whole = |world: &World, all: &MetricBatch<'_>, expected: Option<RefuseReason>| {
         let stored = || format!("{:?}", world.select(&[], MsRange::ALL));
         let before = stored();
-        let applied = append_whole(&world.view.active, &world.tenant, all);
+        let applied = append_whole(&world.view.active, &world.tenant, all, NewSeries::Taken);
         let report = &applied.report;
         assert_eq!(report.refused.first().map(|r| r.reason), expected);
         assert_eq!(report.refused_whole, expected.is_some());
@@ -417,7 +417,12 @@ fn a_batch_taken_whole_may_contradict_itself() {
         ("0;a=1", 5, 3.0),
         ("0;a=2", 10, 4.0),
     ];
-    let applied = append_whole(&world.view.active, &world.tenant, &batch(&all));
+    let applied = append_whole(
+        &world.view.active,
+        &world.tenant,
+        &batch(&all),
+        NewSeries::Taken,
+    );
     assert!(!applied.report.refused_whole);
     assert_eq!((applied.taken, &applied.refused[..]), (2, &[1, 2][..]));
 }
@@ -435,6 +440,33 @@ fn a_replay_takes_all_but_the_refused() {
         (&samples.t_ms[..], &samples.values[..]),
         (&[3, 5][..], &[3.0, 1.0][..])
     );
+}
+
+#[test]
+fn where_memory_is_short_known_series_are_written_on_and_new_ones_left_out() {
+    let mut world = World::new(Some(0));
+    world.append(&batch(&[("0;n=1", 10, 1.0)]));
+    let write = |world: &World, all: &MetricBatch<'_>| {
+        let (head, tenant) = (&world.view.active, &world.tenant);
+        append_whole(head, tenant, all, NewSeries::LeftOut)
+    };
+    // The last is a known one under a key that was not seen before.
+    let mixed = batch(&[("0;n=1", 20, 2.0), ("0;n=2", 20, 3.0), ("1;n=1", 30, 4.0)]);
+    let applied = write(&world, &mixed);
+    assert_eq!((applied.taken, &applied.refused[..]), (2, &[1][..]));
+    assert_eq!(applied.report.no_room, 1);
+    assert_eq!(applied.report.refused_count, 0, "nothing is wrong with it");
+    let none = write(&world, &histogram_batch("0;n=3", 20, histogram(3)));
+    assert_eq!((none.changed, &none.refused[..]), (false, &[0][..]));
+    // A series goes on being known while the generation before is cut.
+    world.freeze();
+    assert_eq!(write(&world, &batch(&[("0;n=1", 40, 5.0)])).taken, 1);
+    assert_eq!(world.select(&[], MsRange::ALL).len(), 1);
+
+    let replayed = World::new(Some(0));
+    let (head, tenant) = (&replayed.view.active, &replayed.tenant);
+    replay(head, tenant, &mixed, &applied.refused);
+    assert_eq!(head.stats(None).groups, 1, "nor does a replay make it");
 }
 
 #[test]

@@ -123,6 +123,9 @@ pub struct MetricReport {
     pub refused_whole: bool,
     /// Series that were left out whole, by index, because their labels are bad.
     pub bad_series: Vec<(usize, LabelError)>,
+    /// Number of series that were left out whole because they are new and memory is short. Their samples are not among the
+    /// refused ones: nothing is wrong with them.
+    pub no_room: usize,
 }
 
 /// One stream of a log batch.
