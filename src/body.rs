@@ -5,7 +5,7 @@ use std::io::Read;
 use axum::body::Body;
 use bytes::Bytes;
 use http::HeaderMap;
-use http::header::CONTENT_ENCODING;
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
 /// A body that cannot be taken.
@@ -43,6 +43,22 @@ pub async fn read(body: Body, limit_bytes: usize) -> Result<Bytes, BodyError> {
         Err(e) if e.is::<LengthLimitError>() => Err(BodyError::TooLarge { limit_bytes }),
         Err(e) => Err(BodyError::Broken(e.to_string())),
     }
+}
+
+/// Bytes that a request says its body has; 0 where it does not.
+#[must_use]
+pub fn announced(headers: &HeaderMap) -> u64 {
+    let length = headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok());
+    length.and_then(|text| text.parse().ok()).unwrap_or(0)
+}
+
+/// Bytes that a snappy block, its content, and what is decoded from that take together, about. One that declares more than the
+/// limit is not going to be inflated.
+#[must_use]
+pub fn needed(compressed: &[u8], limit_bytes: usize) -> u64 {
+    let declared = snap::raw::decompress_len(compressed).ok();
+    let inflated = declared.filter(|&n| n <= limit_bytes).unwrap_or(0);
+    compressed.len() as u64 + inflated as u64 / 2 * 3
 }
 
 /// Inflates a body by its `Content-Encoding`: none, `identity`, `gzip`, `deflate` (zlib), `zstd` or

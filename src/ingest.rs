@@ -1,6 +1,8 @@
 //! The doors for data: each file decodes one protocol into a batch and appends it. The network and
 //! the replay of the write-ahead log use the same functions.
 
+use http::HeaderValue;
+
 mod export;
 pub mod jaeger_grpc;
 pub(crate) mod jaeger_spans;
@@ -16,3 +18,6 @@ pub mod record;
 pub mod remote_write;
 pub(crate) mod spans;
 pub mod zipkin;
+
+/// What a sender is told whose write finds no memory, as `Retry-After`: a cut takes some seconds.
+const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("5");

@@ -14,6 +14,9 @@ pub enum ExportError {
     /// Too much at once; try again later.
     #[error("{0}")]
     Exhausted(String),
+    /// There is no memory for it now; try again later.
+    #[error("{0}")]
+    Overloaded(String),
     /// Storage cannot take it now; try again later.
     #[error("{0}")]
     Unavailable(String),
@@ -29,7 +32,8 @@ impl ExportError {
         match self {
             Self::Invalid(_) => 3,
             Self::TooLarge(_) | Self::Exhausted(_) => 8,
-            Self::Unavailable(_) => 14,
+            // A client over gRPC repeats this, and what is exhausted only where it is told when.
+            Self::Overloaded(_) | Self::Unavailable(_) => 14,
             Self::Unimplemented => 12,
         }
     }
@@ -40,7 +44,7 @@ impl ExportError {
         match self {
             Self::Invalid(_) => http::StatusCode::BAD_REQUEST,
             Self::TooLarge(_) => http::StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Exhausted(_) => http::StatusCode::TOO_MANY_REQUESTS,
+            Self::Exhausted(_) | Self::Overloaded(_) => http::StatusCode::TOO_MANY_REQUESTS,
             Self::Unavailable(_) => http::StatusCode::SERVICE_UNAVAILABLE,
             Self::Unimplemented => http::StatusCode::NOT_FOUND,
         }
@@ -51,6 +55,7 @@ impl From<storage::Error> for ExportError {
     fn from(e: storage::Error) -> Self {
         match e {
             storage::Error::BadInput(text) => Self::Invalid(text),
+            storage::Error::MemoryLimit { .. } => Self::Overloaded(e.to_string()),
             // Senders repeat what is answered with 503, and drop what is answered with 500.
             e => Self::Unavailable(e.to_string()),
         }

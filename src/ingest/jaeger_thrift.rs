@@ -5,9 +5,10 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use http::header::{CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use http::header::{CONTENT_TYPE, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, Request, StatusCode};
 
+use super::RETRY_SECONDS;
 use super::jaeger_spans::{Scopes, to_otlp};
 use super::spans;
 use crate::app::AppState;
@@ -83,5 +84,9 @@ pub(super) fn refusal(status: StatusCode, words: &str) -> Response {
         (CONTENT_TYPE, "text/plain; charset=utf-8"),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
     ];
-    (status, headers, format!("{words}\n")).into_response()
+    let mut response = (status, headers, format!("{words}\n")).into_response();
+    if status == StatusCode::TOO_MANY_REQUESTS {
+        response.headers_mut().insert(RETRY_AFTER, RETRY_SECONDS);
+    }
+    response
 }

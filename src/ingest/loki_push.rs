@@ -19,14 +19,14 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat, Utc};
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, StatusCode};
 use logql::{detect_level, discover_service_name, quote};
 use storage::RecordSink;
 use storage::model::{BatchEntry, BatchStream, Labels, LogBatch, LogReport, Record, Tenant};
 
-use super::record;
 use super::remote_write::now_ms;
+use super::{RETRY_SECONDS, record};
 use crate::app::AppState;
 use crate::body::{self, BodyError};
 use crate::tenant::{self, TenantError};
@@ -128,7 +128,11 @@ impl IntoResponse for PushError {
             (CONTENT_TYPE, "text/plain; charset=utf-8"),
             (X_CONTENT_TYPE_OPTIONS, "nosniff"),
         ];
-        (self.status, headers, format!("{}\n", self.text)).into_response()
+        let mut response = (self.status, headers, format!("{}\n", self.text)).into_response();
+        if self.status == StatusCode::TOO_MANY_REQUESTS {
+            response.headers_mut().insert(RETRY_AFTER, RETRY_SECONDS);
+        }
+        response
     }
 }
 
@@ -156,8 +160,10 @@ async fn take(
     let tenant = tenant::of(headers, &app.config)?;
     let is_json = is_json(headers)?;
     let limit = usize::try_from(app.config.max_body_bytes).unwrap_or(usize::MAX);
+    drop(app.storage.hold_request(body::announced(headers))?);
     let sent = body::read(body, limit).await?;
     if !is_json {
+        let _memory = app.storage.hold_request(body::needed(&sent, limit))?;
         let inflated = body::snappy(&sent, limit)?;
         return store(app, &tenant, &inflated, Some(&sent)).await?.answer();
     }

@@ -8,10 +8,11 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use bytes::Bytes;
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, Method, Request, StatusCode};
 use prost::Message;
 
+use super::RETRY_SECONDS;
 use super::export::{ExportError, RpcStatus};
 use super::{otlp_logs, otlp_metrics, spans};
 use crate::app::AppState;
@@ -204,7 +205,7 @@ fn success(format: Format, outcome: &Outcome) -> Response {
 
 fn refusal(format: Format, e: &ExportError) -> Response {
     let status = e.http_status();
-    match format {
+    let mut response = match format {
         Format::Json => {
             let body = serde_json::json!({ "code": e.code(), "message": e.to_string() });
             let headers = [(CONTENT_TYPE, "application/json")];
@@ -218,5 +219,9 @@ fn refusal(format: Format, e: &ExportError) -> Response {
             let headers = [(CONTENT_TYPE, "application/x-protobuf")];
             (status, headers, body.encode_to_vec()).into_response()
         }
+    };
+    if status == StatusCode::TOO_MANY_REQUESTS {
+        response.headers_mut().insert(RETRY_AFTER, RETRY_SECONDS);
     }
+    response
 }

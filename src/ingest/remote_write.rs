@@ -23,14 +23,14 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use bytes::Bytes;
 use http::header::{RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
-use http::{HeaderMap, HeaderValue, StatusCode};
-use storage::RecordSink;
+use http::{HeaderMap, StatusCode};
 use storage::model::{MetricBatch, MetricReport, Record, RefuseReason, Tenant};
+use storage::{RecordSink, RequestMemory};
 
 pub(crate) use self::check::ItemFault;
 use self::check::MAX_AHEAD_MS;
 use self::negotiate::Version;
-use super::record;
+use super::{RETRY_SECONDS, record};
 use crate::app::{App, AppState};
 use crate::body::{self, BodyError};
 use crate::tenant;
@@ -78,9 +78,7 @@ impl IntoResponse for WriteError {
         let nosniff = [(X_CONTENT_TYPE_OPTIONS, "nosniff")];
         let mut response = (status, nosniff, format!("{self}\n")).into_response();
         if status == StatusCode::TOO_MANY_REQUESTS {
-            response
-                .headers_mut()
-                .insert(RETRY_AFTER, HeaderValue::from_static("5"));
+            response.headers_mut().insert(RETRY_AFTER, RETRY_SECONDS);
         }
         response
     }
@@ -135,6 +133,7 @@ struct Accepted {
     tenant: Tenant,
     compressed: Bytes,
     inflated: Bytes,
+    _memory: RequestMemory,
 }
 
 /// The order of the checks is Prometheus's: coding, body, content type.
@@ -142,10 +141,13 @@ async fn accept(app: &App, headers: &HeaderMap, body: Body) -> Result<Accepted, 
     let tenant = tenant::of(headers, &app.config)?;
     negotiate::check_encoding(headers).map_err(WriteError::UnsupportedMediaType)?;
     let limit = usize::try_from(app.config.max_body_bytes).unwrap_or(usize::MAX);
+    // What cannot be held is not even read.
+    drop(app.storage.hold_request(body::announced(headers))?);
     let compressed = body::read(body, limit).await?;
     if compressed.is_empty() {
         return Err(WriteError::Bad("snappy: corrupt input".to_owned()));
     }
+    let memory = app.storage.hold_request(body::needed(&compressed, limit))?;
     let inflated = match body::snappy(&compressed, limit) {
         // As sent it was small enough, so Prometheus calls it a bad request.
         Err(BodyError::TooLarge { limit_bytes }) => {
@@ -160,6 +162,7 @@ async fn accept(app: &App, headers: &HeaderMap, body: Body) -> Result<Accepted, 
         tenant,
         compressed,
         inflated,
+        _memory: memory,
     })
 }
 
