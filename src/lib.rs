@@ -6,6 +6,7 @@
 //!  readers ─▶ api: parameters → promql | logql | trace search ─▶ storage.select_*
 //! ```
 
+pub mod allocator;
 pub mod api;
 pub mod app;
 pub mod body;

@@ -20,7 +20,7 @@ use crate::config::{Config, KNOWN_FEATURES, PrometheusConfig};
 use crate::ingest::jaeger_udp::{self, Protocol};
 use crate::ingest::record::Decoder;
 use crate::starting::{Door, Opening};
-use crate::{api, ingest, notify, rules, scrape};
+use crate::{allocator, api, ingest, notify, rules, scrape};
 
 /// How long open requests may take once a stop was asked for.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -67,6 +67,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     app.telemetry.config_reloaded(true);
     waiting.open(&app, &stopped, &mut tasks);
     tracing::info!("ready");
+    tasks.spawn(allocator::run(Arc::clone(&app), stopped.clone()));
     tasks.spawn(scrape::run(Arc::clone(&app), stopped.clone()));
     let (no_more_alerts, notifier_stopped) = watch::channel(false);
     tasks.spawn({
