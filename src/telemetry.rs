@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use storage::model::{Labels, MetricType};
-use storage::{BucketStatus, DamageStats, SignalKind, SignalStats, Storage};
+use storage::{BucketStatus, DamageStats, MemoryUse, SignalKind, SignalStats, Storage};
 use tracing_subscriber::EnvFilter;
 
 use crate::config::Config;
@@ -446,19 +446,32 @@ fn of_storage(storage: &Storage, out: &mut Collector) {
             }
         }
     }
-    let (used, limit) = storage.memory();
-    out.one(
+    of_memory(&storage.memory_use(), out);
+}
+
+fn of_memory(memory: &MemoryUse, out: &mut Collector) {
+    out.family(
         "trilobite_memory_used_bytes",
         GAUGE,
-        "Drawn from the memory budget.",
-        used as f64,
+        "Counted memory, by who holds it; what the process takes besides is resident, not here.",
     );
+    for (holder, bytes) in &memory.holders {
+        out.value(&[("holder", holder)], *bytes as f64);
+    }
     out.one(
         "trilobite_memory_limit_bytes",
         GAUGE,
-        "The memory budget.",
-        limit as f64,
+        "What the process may take: --memory.limit.",
+        memory.limit_bytes as f64,
     );
+    out.family(
+        "trilobite_memory_refusals_total",
+        COUNTER,
+        "What was refused for want of memory: writes, new series (each counts), queries; and merges that were put off.",
+    );
+    for (what, times) in &memory.refused {
+        out.value(&[("what", what)], *times as f64);
+    }
 }
 
 /// Takes a figure out of a signal's.
@@ -590,14 +603,22 @@ fn of_process(started_at: SystemTime, out: &mut Collector) {
         );
     }
     if let Ok(status) = std::fs::read_to_string("/proc/self/status") {
-        let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:"));
-        let kib = line.and_then(|l| l.split_whitespace().next()?.parse::<f64>().ok());
-        let bytes = kib.unwrap_or(0.0) * 1024.0;
+        let bytes = |name: &str| {
+            let line = status.lines().find_map(|l| l.strip_prefix(name));
+            let kib = line.and_then(|l| l.split_whitespace().next()?.parse::<f64>().ok());
+            kib.unwrap_or(0.0) * 1024.0
+        };
         out.one(
             "process_resident_memory_bytes",
             GAUGE,
             "Resident memory.",
-            bytes,
+            bytes("VmRSS:"),
+        );
+        out.one(
+            "trilobite_memory_peak_bytes",
+            GAUGE,
+            "The most that resident memory has been since start.",
+            bytes("VmHWM:"),
         );
     }
     if let Ok(fds) = std::fs::read_dir("/proc/self/fd") {

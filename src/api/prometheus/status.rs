@@ -7,8 +7,8 @@ use axum::extract::State;
 use axum::response::Response;
 use clap::CommandFactory;
 use serde_json::{Map, Value, json};
-use storage::SignalKind;
-use storage::model::{Labels, METRIC_NAME, MsRange};
+use storage::model::{Labels, METRIC_NAME};
+use storage::{MemoryUse, SignalKind};
 
 use super::error::ApiError;
 use super::format::success;
@@ -184,10 +184,9 @@ pub(super) async fn tsdb(State(app): State<AppState>, ask: Ask) -> Result<Respon
             .ok_or_else(|| ApiError::BadData("limit must be a positive number".to_owned()))?,
     };
     let stats = app.storage.head_stats(SignalKind::Metrics, &ask.tenant);
-    let series = app
-        .storage
-        .series_labels(&ask.tenant, &[Vec::new()], MsRange::ALL, 0)
-        .await?;
+    // Where memory does not allow to look at all series, the rest is told all the same.
+    let series = app.storage.all_series(&ask.tenant).await?;
+    let series = series.unwrap_or_default();
     let weights = tokio::task::block_in_place(|| Weights::of(&series));
     Ok(success(&json!({
         "headStats": {
@@ -201,7 +200,24 @@ pub(super) async fn tsdb(State(app): State<AppState>, ask: Ask) -> Result<Respon
         "labelValueCountByLabelName": top(&weights.values_by_label, limit),
         "memoryInBytesByLabelName": top(&weights.bytes_by_label, limit),
         "seriesCountByLabelValuePair": top(&weights.series_by_pair, limit),
+        "memory": memory(&app.storage.memory_use()),
     })))
+}
+
+/// Who holds memory: not upstream's.
+fn memory(held: &MemoryUse) -> Value {
+    let named = |all: &[(&str, u64)]| -> Vec<Value> {
+        all.iter()
+            .map(|(name, value)| json!({"name": name, "value": value}))
+            .collect()
+    };
+    json!({
+        "limitBytes": held.limit_bytes,
+        "usedBytes": held.used_bytes,
+        "residentBytes": held.resident_bytes,
+        "usedBytesByHolder": named(&held.holders),
+        "refused": named(&held.refused),
+    })
 }
 
 #[derive(Default)]
