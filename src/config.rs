@@ -122,7 +122,7 @@ pub struct Config {
     #[arg(long = "storage.min-free", default_value = "1GiB", value_parser = parse_bytes, value_name = "BYTES")]
     pub min_free_bytes: u64,
 
-    /// Memory that heads, caches, queries and compaction share; 60 % of the machine or cgroup when absent
+    /// Memory that the process stays within, shared by heads, caches, queries and compaction; 60 % of the machine or cgroup when absent
     #[arg(long = "memory.limit", value_parser = parse_bytes, value_name = "BYTES")]
     pub memory_limit: Option<u64>,
 
