@@ -209,6 +209,11 @@ pub struct Config {
     /// logfmt or json
     #[arg(long = "log.format", default_value = "logfmt", value_parser = ["logfmt", "json"], value_name = "FORMAT")]
     pub log_format: String,
+
+    /// Where a test wants this process to end at once, as with kill -9: a name, or NAME=N for the N-th time. An unknown name is
+    /// answered with all that there are
+    #[arg(long = "fail-point", hide = true, value_name = "NAME")]
+    pub fail_point: Option<storage::FailAt>,
 }
 
 /// Where to listen. An empty value turns a listener off.
@@ -472,6 +477,7 @@ impl Config {
         options.memory_limit_bytes = self
             .memory_limit
             .unwrap_or_else(units::default_memory_limit);
+        options.fail_at = self.fail_point;
         options
     }
 }
@@ -546,6 +552,7 @@ mod tests {
             ["--no.such.flag"],
             ["--retention.logs=never"],
             ["--memory.limit=-1"],
+            ["--fail-point=nowhere"],
         ] {
             let args = std::iter::once("trilobite").chain(args);
             assert_eq!(Config::from_args(args).unwrap_err().exit_code(), 2);

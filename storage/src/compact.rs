@@ -13,6 +13,7 @@ use std::sync::atomic::Ordering;
 use crate::block::{Block, MANIFEST, MANIFEST_COPY, Manifest, write_durably};
 use crate::budget::{Holder, Refusal};
 use crate::error::{Error, Result};
+use crate::fail_point::{self, FailPoint};
 use crate::generation::{Doomed, Merged, SignalStore, Staged, blocking};
 use crate::recover::tenant_of;
 use crate::signal::{Head, SignalKind};
@@ -253,6 +254,7 @@ impl<H: Head> SignalStore<H> {
         })
         .await?;
         *pending = Some(Merged { inputs, staged });
+        fail_point::reach(FailPoint::CompactWritten);
         self.finish_merge(pending).await
     }
 
@@ -265,7 +267,9 @@ impl<H: Head> SignalStore<H> {
         let blocks = self
             .publish(self.context.home(), merged.staged.as_slice())
             .await?;
+        fail_point::reach(FailPoint::CompactPublished);
         self.enter(&blocks).await?;
+        fail_point::reach(FailPoint::CompactEntered);
         self.complete_cuts(&merged.inputs, &blocks).await?;
         if let Some(Merged { inputs, staged }) = pending.take() {
             self.counters.compactions.fetch_add(1, Ordering::Relaxed);
@@ -277,6 +281,7 @@ impl<H: Head> SignalStore<H> {
                     .adopt(writer.ulid(), files.collect())
                     .await;
             }
+            fail_point::reach(FailPoint::CompactBeforeRemoval);
             self.replace(inputs, blocks).await;
         }
         Ok(())
@@ -324,7 +329,11 @@ impl<H: Head> SignalStore<H> {
         drop(view);
         blocking(move || {
             let mut writes = writes.iter();
-            writes.try_for_each(|(path, bytes)| write_durably(path, bytes))
+            writes.try_for_each(|(path, bytes)| {
+                write_durably(path, bytes)?;
+                fail_point::reach(FailPoint::CompactCutCompleted);
+                Ok(())
+            })
         })
         .await
     }
@@ -332,6 +341,7 @@ impl<H: Head> SignalStore<H> {
     /// Takes blocks out of the view and others in, and begins to remove the former. `removing` is held.
     pub(crate) async fn replace(&self, gone: Vec<Arc<Block>>, new: Vec<Arc<Block>>) {
         self.leave(&gone).await;
+        fail_point::reach(FailPoint::RemovalLeft);
         self.switch(|view| {
             view.blocks
                 .retain(|b| !gone.iter().any(|g| Arc::ptr_eq(g, b)));
@@ -340,6 +350,7 @@ impl<H: Head> SignalStore<H> {
         self.doomed
             .lock()
             .extend(gone.into_iter().map(Doomed::removed));
+        fail_point::reach(FailPoint::RemovalSwitched);
         self.reap().await;
     }
 
@@ -364,7 +375,10 @@ impl<H: Head> SignalStore<H> {
             let folder = d.block.folder();
             if !d.manifest_gone {
                 match store.delete_manifest(folder).await {
-                    Ok(()) => d.manifest_gone = true,
+                    Ok(()) => {
+                        d.manifest_gone = true;
+                        fail_point::reach(FailPoint::RemovalManifest);
+                    }
                     Err(e) => {
                         tracing::warn!(block = %folder, error = %e, "a block's manifest could not be removed yet");
                     }
@@ -384,7 +398,9 @@ impl<H: Head> SignalStore<H> {
             if let Err(e) = store.delete_folder(folder).await {
                 tracing::warn!(block = %folder, error = %e, "a block's files could not be removed yet");
                 left.push(d);
+                continue;
             }
+            fail_point::reach(FailPoint::RemovalDone);
         }
         self.doomed.lock().extend(left);
     }

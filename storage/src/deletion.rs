@@ -19,6 +19,7 @@ use ulid::Ulid;
 use crate::block::Patience;
 use crate::bucket::Bucket;
 use crate::error::{Error, Result};
+use crate::fail_point::{self, FailPoint};
 use crate::generation::{SignalStore, blocking};
 use crate::model::{Matcher, Tenant};
 use crate::signal::{Head, SignalKind, TimeSpan, View};
@@ -142,15 +143,19 @@ impl<H: Head> SignalStore<H> {
             self.deletions.epoch.fetch_add(1, Ordering::SeqCst);
             self.account(&view.active);
         }
+        fail_point::reach(FailPoint::DeleteApplied);
         let folder = self.tombstone_folder();
         for tombstone in &new {
             folder.keep(tombstone)?;
+            fail_point::reach(FailPoint::DeleteKept);
         }
         self.deletions.in_bucket.store(false, Ordering::SeqCst);
         let covered = |old: &&Arc<Tombstone>| new.iter().any(|t| t.id != old.id && t.covers(old));
         let view = self.view();
         let covered: Vec<_> = view.tombstones.iter().filter(covered).collect();
-        self.remove_tombstones(&covered.into_iter().map(Arc::clone).collect::<Vec<_>>())
+        self.remove_tombstones(&covered.into_iter().map(Arc::clone).collect::<Vec<_>>())?;
+        fail_point::reach(FailPoint::DeleteDone);
+        Ok(())
     }
 
     /// Rewrites the blocks of all tenants that have deleted rows, those of the heads included, and lets the tombstones go.
@@ -165,6 +170,7 @@ impl<H: Head> SignalStore<H> {
         // Tombstones are needed as long as the log has what they mean.
         self.cut().await?;
         self.sync_bucket().await?;
+        fail_point::reach(FailPoint::CleanCut);
         let mut clean = HashSet::new();
         let mut damage = None;
         let mut pending = self.removing.lock().await;
@@ -186,13 +192,14 @@ impl<H: Head> SignalStore<H> {
                 Err(e) => Err(e),
             };
             match rewritten {
-                Ok(()) => {}
+                Ok(()) => fail_point::reach(FailPoint::CleanRewritten),
                 Err(e @ Error::Corrupt { .. }) => damage = damage.or(Some(e)),
                 Err(e) => return Err(e),
             }
         }
         drop(pending);
         self.reap().await;
+        fail_point::reach(FailPoint::CleanBeforeTombstones);
         self.drop_tombstones(&tombstones, &clean).await?;
         self.kick_upload.notify_one();
         damage.map_or(Ok(()), Err)
@@ -242,9 +249,11 @@ impl<H: Head> SignalStore<H> {
             return Ok(());
         }
         self.switch(|view| view.tombstones = Arc::new(view.tombstones.without(gone)));
+        fail_point::reach(FailPoint::TombstoneBeforeRemoval);
         let folder = self.tombstone_folder();
         for tombstone in gone {
             folder.remove(tombstone)?;
+            fail_point::reach(FailPoint::TombstoneRemoved);
         }
         self.deletions.in_bucket.store(false, Ordering::SeqCst);
         Ok(())
@@ -300,9 +309,11 @@ impl<H: Head> SignalStore<H> {
             let folder = root(bucket, H::SIGNAL).join(tombstone.tenant.as_str());
             let content = Bytes::from(encode(H::SIGNAL, tombstone));
             bucket.store.put_small(&folder.join(name), content).await?;
+            fail_point::reach(FailPoint::UploadTombstone);
         }
         for path in there.values() {
             bucket.store.delete(path).await?;
+            fail_point::reach(FailPoint::UploadTombstoneRemoved);
         }
         Ok(())
     }

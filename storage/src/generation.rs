@@ -18,6 +18,7 @@ use crate::budget::{Holder, Reservation};
 use crate::context::Context;
 use crate::deletion::Deletions;
 use crate::error::{Error, Result};
+use crate::fail_point::{self, FailPoint};
 use crate::model::{Record, Tenant};
 use crate::signal::{Applied, Head, View};
 use crate::storage::{HeadStats, SignalStats};
@@ -280,6 +281,7 @@ impl<H: Head> SignalStore<H> {
         let (frozen, seq_max) = self.freeze();
         *pending = frozen;
         if pending.is_some() {
+            fail_point::reach(FailPoint::CutFrozen);
             return self.finish(pending).await;
         }
         // Nothing is in the head, so nothing of the log is needed.
@@ -288,6 +290,7 @@ impl<H: Head> SignalStore<H> {
 
     fn drop_log_through(&self, seq_max: u64) -> Result<()> {
         self.drop_snapshots_through(seq_max)?;
+        fail_point::reach(FailPoint::CutSnapshotsDropped);
         self.wal.drop_through(seq_max)?;
         self.deletions.note_log_dropped(seq_max);
         Ok(())
@@ -349,6 +352,7 @@ impl<H: Head> SignalStore<H> {
             .collect();
         let (head, seq_max) = (Arc::clone(&cut.head), cut.seq_max);
         *pending = None;
+        fail_point::reach(FailPoint::CutBeforeSwitch);
         self.switch(|view| {
             view.frozen.retain(|h| !Arc::ptr_eq(h, &head));
             view.blocks.extend(blocks);
@@ -356,7 +360,9 @@ impl<H: Head> SignalStore<H> {
         drop(head);
         self.account(&self.view().active);
         self.counters.cuts.fetch_add(1, Ordering::Relaxed);
+        fail_point::reach(FailPoint::CutBeforeLog);
         let dropped = self.drop_log_through(seq_max);
+        fail_point::reach(FailPoint::CutDone);
         self.kick_upload.notify_one();
         dropped
     }
@@ -366,6 +372,7 @@ impl<H: Head> SignalStore<H> {
             Some((owner, staged)) if owner == *tenant => staged,
             _ => self.stage(cut, tenant).await?,
         };
+        fail_point::reach(FailPoint::CutStaged);
         match self.publish(&self.context.local, &staged).await {
             Ok(blocks) => {
                 cut.done.insert(tenant.clone(), blocks);
@@ -421,9 +428,11 @@ impl<H: Head> SignalStore<H> {
         for Staged { writer, manifest } in staged {
             store.put_files(writer, manifest).await?;
         }
+        fail_point::reach(FailPoint::BlockBeforeManifest);
         let mut blocks = Vec::with_capacity(staged.len());
         for Staged { manifest, .. } in staged {
             store.put_manifest(manifest).await?;
+            fail_point::reach(FailPoint::BlockManifest);
             let block = Block::new(Arc::clone(store), manifest.clone())?;
             blocks.push(Arc::new(block));
         }

@@ -24,6 +24,7 @@ use std::sync::atomic::Ordering;
 
 use crate::block::sync_dir;
 use crate::error::{Error, Result};
+use crate::fail_point::{self, FailPoint};
 use crate::generation::{SignalStore, blocking};
 use crate::signal::Head;
 
@@ -179,6 +180,7 @@ fn write<H: Head>(
     let mut finish = || -> Result<()> {
         out.write_all(&header).map_err(Error::io(&draft))?;
         head.snapshot(&mut |payload| {
+            fail_point::reach(FailPoint::HeadSnapshotMidst);
             let len = u32::try_from(payload.len()).unwrap_or(u32::MAX);
             bytes += 8 + u64::from(len);
             out.write_all(&len.to_le_bytes())
@@ -189,6 +191,7 @@ fn write<H: Head>(
         out.write_all(&[0; 8])
             .and_then(|()| out.flush())
             .and_then(|()| out.get_ref().sync_data())
+            .inspect(|()| fail_point::reach(FailPoint::HeadSnapshotBeforeRename))
             .and_then(|()| std::fs::rename(&draft, &path))
             .map_err(Error::io(&draft))?;
         sync_dir(dir)
@@ -235,11 +238,13 @@ impl<H: Head> SignalStore<H> {
         self.snapshot_mark.store(mark, Ordering::Relaxed);
         self.snapshot_bytes.store(bytes, Ordering::Relaxed);
         self.counters.snapshots.fetch_add(1, Ordering::Relaxed);
+        fail_point::reach(FailPoint::HeadSnapshotBeforeLog);
         // Of a frozen generation snapshot and log are needed until it is in blocks.
         let keep_frozen = pending.is_some();
         for old in list(&dir)? {
             if old != written && (old.from == from || !keep_frozen) {
                 remove(&old.path)?;
+                fail_point::reach(FailPoint::HeadSnapshotOldRemoved);
             }
         }
         if keep_frozen {

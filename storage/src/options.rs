@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::fail_point::FailAt;
 use crate::progress::ReplayProgress;
 
 /// Settings of [`crate::Storage`].
@@ -37,6 +38,8 @@ pub struct Options {
     pub head_max_age: Duration,
     /// Number of newest exemplars kept for all tenants together.
     pub max_exemplars: usize,
+    /// Where a test wants the process to end; `None` everywhere else.
+    pub fail_at: Option<FailAt>,
     /// Told how far the replay is.
     pub progress: Arc<ReplayProgress>,
 }
@@ -60,6 +63,7 @@ impl Options {
             memory_limit_bytes: 4 << 30,
             head_max_age: Duration::from_secs(2 * 3600),
             max_exemplars: 100_000,
+            fail_at: None,
             progress: Arc::default(),
         }
     }

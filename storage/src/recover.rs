@@ -16,6 +16,7 @@ use crate::bucket::Bucket;
 use crate::context::Context;
 use crate::deletion::fetch_tombstones;
 use crate::error::{Error, Result};
+use crate::fail_point::{self, FailPoint};
 use crate::generation::{Doomed, SignalStore, blocking};
 use crate::head_snapshot::{self, SnapshotFile};
 use crate::model::Tenant;
@@ -186,6 +187,7 @@ impl<H: Head> SignalStore<H> {
         let replaying = Arc::clone(&store);
         let covered = sorted.covered;
         let reached = blocking(move || replaying.replay(&covered, deletions, &apply)).await?;
+        fail_point::reach(FailPoint::StartReplayed);
         // A number that stands for something must not be given again.
         store
             .wal
@@ -254,6 +256,7 @@ impl<H: Head> SignalStore<H> {
             );
             if place == Place::Local {
                 store.delete_manifest(&folder).await?;
+                fail_point::reach(FailPoint::StartGoneRemoved);
                 store.delete_folder(&folder).await?;
             } else {
                 let block = Arc::new(Block::new(store, m)?);
@@ -376,7 +379,9 @@ impl<H: Head> SignalStore<H> {
             };
             let mut framed = crc32c::crc32c(&bytes).to_le_bytes().to_vec();
             framed.extend_from_slice(&bytes);
-            write_durably(&path, &framed)
+            write_durably(&path, &framed)?;
+            fail_point::reach(FailPoint::RememberedWritten);
+            Ok(())
         })
         .await
     }

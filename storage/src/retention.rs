@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::block::{Block, Manifest};
+use crate::fail_point::{self, FailPoint};
 use crate::generation::SignalStore;
 use crate::model::Tenant;
 use crate::signal::{Head, SignalKind};
@@ -115,6 +116,7 @@ impl<H: Head> SignalStore<H> {
             blocks = gone.len(),
             "dropping blocks past retention"
         );
+        fail_point::reach(FailPoint::RetentionBeforeRemoval);
         self.replace(gone, Vec::new()).await;
     }
 

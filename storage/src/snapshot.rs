@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use crate::block::{Block, MANIFEST, MANIFEST_COPY, sync_dir};
 use crate::error::{Error, Result};
+use crate::fail_point::{self, FailPoint};
 use crate::generation::{SignalStore, blocking};
 use crate::signal::Head;
 use crate::tombstone::TombstoneFolder;
@@ -57,6 +58,7 @@ impl Snapshot {
             sync_dirs(&self.draft)?;
             let parent = self.path.parent().unwrap_or(&self.path);
             fs::create_dir_all(parent).map_err(Error::io(parent))?;
+            fail_point::reach(FailPoint::SnapshotBeforeRename);
             fs::rename(&self.draft, &self.path).map_err(Error::io(&self.path))?;
             sync_dir(parent)?;
             parent.parent().map_or(Ok(()), sync_dir)
@@ -82,6 +84,7 @@ impl<H: Head> SignalStore<H> {
         let view = self.view();
         for block in &view.blocks {
             copy_block(block, &snapshot.draft).await?;
+            fail_point::reach(FailPoint::SnapshotBlockCopied);
         }
         let tombstones = Arc::clone(&view.tombstones);
         let draft = snapshot.draft.clone();

@@ -16,6 +16,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::compact::Extent;
 use crate::context::Context;
 use crate::error::{Error, Result};
+use crate::fail_point::{self, FailPoint};
 use crate::folder::Folder;
 use crate::generation::SignalStore;
 use crate::logs::{self, LogsHead};
@@ -245,6 +246,9 @@ impl Storage {
         decoder: Arc<dyn RecordDecoder>,
         clock: Arc<dyn Clock>,
     ) -> Result<Arc<Self>> {
+        if let Some(at) = options.fail_at {
+            fail_point::arm(at);
+        }
         let folder = Folder::open(&options.path)?;
         let budget = Budget::of_process(options.memory_limit_bytes);
         let cache = Arc::new(Cache::new(budget.share(2), &budget));
@@ -758,7 +762,9 @@ impl Storage {
                 tracing::error!(error = %e, "a background task of storage had failed");
             }
         }
+        fail_point::reach(FailPoint::CloseBeforeCut);
         let cut = self.cut_all().await;
+        fail_point::reach(FailPoint::CloseBeforeUpload);
         if self
             .context
             .bucket
@@ -776,6 +782,7 @@ impl Storage {
             }
         }
         self.reap().await;
+        fail_point::reach(FailPoint::CloseBeforeLog);
         let logs = [&self.metrics.wal, &self.logs.wal, &self.traces.wal].map(Arc::clone);
         let synced = crate::generation::blocking(move || {
             // Each is closed, whatever became of the one before.
@@ -783,6 +790,7 @@ impl Storage {
             closed.into_iter().collect::<Result<()>>()
         })
         .await;
+        fail_point::reach(FailPoint::CloseDone);
         cut.and(synced)
     }
 

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use crate::block::Block;
 use crate::bucket::Bucket;
 use crate::error::{Error, Result};
+use crate::fail_point::{self, FailPoint};
 use crate::generation::{Doomed, SignalStore, blocking};
 use crate::signal::Head;
 
@@ -58,6 +59,7 @@ impl<H: Head> SignalStore<H> {
             let sum = crc32c::crc32c(&bytes);
             if uploads.remembered != Some(sum) {
                 bucket.remember(H::SIGNAL, Bytes::from(bytes)).await?;
+                fail_point::reach(FailPoint::UploadRemembered);
                 uploads.remembered = Some(sum);
             }
         }
@@ -68,6 +70,7 @@ impl<H: Head> SignalStore<H> {
         let manifest = block.manifest();
         let store = &bucket.store;
         let folder = store.folder(&manifest.signal, &manifest.tenant, &manifest.ulid);
+        fail_point::reach(FailPoint::UploadBeforeFiles);
         for (_, file, from) in block.local_files() {
             let to = folder.clone().join(file.name.as_str());
             let uploaded = store.upload(&from, &to, &file).await;
@@ -75,8 +78,11 @@ impl<H: Head> SignalStore<H> {
                 block.note_damage(&file.name, e);
             }
             uploaded?;
+            fail_point::reach(FailPoint::UploadFile);
         }
+        fail_point::reach(FailPoint::UploadBeforeManifest);
         store.put_manifest(manifest).await?;
+        fail_point::reach(FailPoint::UploadManifest);
         let uploaded = Arc::new(Block::new(Arc::clone(store), manifest.clone())?);
 
         let _removing = self.removing.lock().await;
@@ -88,6 +94,7 @@ impl<H: Head> SignalStore<H> {
         }
         drop(view);
         self.enter(std::slice::from_ref(&uploaded)).await?;
+        fail_point::reach(FailPoint::UploadEntered);
         self.switch(|view| {
             view.blocks.retain(|b| !Arc::ptr_eq(b, block));
             view.blocks.push(uploaded);
@@ -97,6 +104,7 @@ impl<H: Head> SignalStore<H> {
             manifest_gone: false,
             moved: true,
         });
+        fail_point::reach(FailPoint::UploadBeforeRemoval);
         tracing::info!(
             block = store.label(&folder),
             bytes = block.bytes(),

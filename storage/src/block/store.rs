@@ -27,6 +27,7 @@ use super::damage::Damage;
 use super::disk_cache::DiskCache;
 use super::manifest::{MANIFEST, MANIFEST_COPY, Manifest, ManifestFile};
 use crate::error::{Error, Result};
+use crate::fail_point::{self, FailPoint};
 use crate::options::Options;
 
 pub(crate) use health::{Health, Operation, Outage};
@@ -328,6 +329,7 @@ impl BlockStore {
                 }
                 None => self.upload(&from, &to, file).await?,
             }
+            fail_point::reach(FailPoint::BlockFilePut);
         }
         Ok(())
     }
@@ -342,6 +344,7 @@ impl BlockStore {
         let content = Bytes::from(manifest.encode());
         self.put_small(&folder.join(MANIFEST_COPY), content.clone())
             .await?;
+        fail_point::reach(FailPoint::BlockManifestCopy);
         if self.put_new(&path, &content, Patience::Upload).await? {
             return Ok(());
         }
@@ -374,6 +377,7 @@ impl BlockStore {
     pub(crate) async fn delete_folder(&self, folder: &ObjectPath) -> Result<()> {
         for object in self.objects(folder, Patience::Query).await? {
             self.delete(&object.location).await?;
+            fail_point::reach(FailPoint::RemovalFile);
         }
         if let Some(dir) = self.local_path(folder) {
             let removed = tokio::task::spawn_blocking(move || local::remove_dir(&dir));

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use ulid::Ulid;
 
 use crate::block::Block;
+use crate::fail_point::{self, FailPoint};
 use crate::generation::SignalStore;
 use crate::model::Tenant;
 use crate::signal::Head;
@@ -74,6 +75,7 @@ impl<H: Head> SignalStore<H> {
             bytes = gone.iter().map(|b| b.bytes()).sum::<u64>(),
             "dropping the oldest blocks: all blocks together take more than --retention.size"
         );
+        fail_point::reach(FailPoint::RetentionBeforeRemoval);
         self.replace(gone, Vec::new()).await;
     }
 }

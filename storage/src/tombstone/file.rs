@@ -124,7 +124,7 @@ impl TombstoneFolder {
         folder.join(format!("{}.json", tombstone.id))
     }
 
-    /// All of them, and what was wrong with the files that are none.
+    /// All of them, and what was wrong with the files that are none. Unfinished ones are removed.
     ///
     /// # Errors
     /// `Io`, `NotOurs`.
@@ -132,6 +132,10 @@ impl TombstoneFolder {
         let (mut found, mut damaged) = (Vec::new(), Vec::new());
         for tenant in entries(&self.dir)? {
             for path in entries(&tenant)? {
+                if path.extension().is_some_and(|e| e == "new") {
+                    // A crash left it behind. Its deletion was never answered.
+                    fs::remove_file(&path).map_err(Error::io(&path))?;
+                }
                 if path.extension().is_none_or(|e| e != "json") {
                     continue;
                 }
@@ -241,5 +245,9 @@ mod tests {
         let (found, damaged) = folder.read().unwrap();
         assert!(found.is_empty());
         assert_eq!(damaged[0].0, folder.path_of(&tombstone()));
+        let unfinished = folder.path_of(&other).with_extension("new");
+        fs::write(&unfinished, "{").unwrap();
+        folder.read().unwrap();
+        assert!(!unfinished.exists());
     }
 }

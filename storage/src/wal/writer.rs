@@ -15,6 +15,7 @@ use super::record::{Head, WalRecord, head_bound};
 use super::segment::{self, SEGMENT_HEADER_LEN};
 use super::{ReplayStats, WalOptions};
 use crate::error::{Error, Result};
+use crate::fail_point::{self, FailPoint};
 use crate::model::{Record, Tenant};
 
 /// The log of one signal.
@@ -283,6 +284,7 @@ impl Wal {
                 allocate(&current.file, current.allocated, target)
                     .map_err(|e| self.no_room(e, &current.path))?;
                 current.allocated = target;
+                fail_point::reach(FailPoint::SegmentExtended);
                 return Ok(());
             }
         }
@@ -301,15 +303,18 @@ impl Wal {
             .truncate(true)
             .open(&path)
             .map_err(|e| self.no_room(e, &path))?;
+        fail_point::reach(FailPoint::SegmentCreated);
         let header = SEGMENT_HEADER_LEN as u64;
         let allocated = (header + needed).next_multiple_of(self.options.step_bytes);
         let ready = allocate(&file, 0, allocated)
+            .inspect(|()| fail_point::reach(FailPoint::SegmentAllocated))
             .and_then(|()| write_all(&file, &segment::header(first_seq), &[], 0));
         if let Err(e) = ready {
             let e = self.no_room(e, &path);
             let _ = std::fs::remove_file(&path);
             return Err(e);
         }
+        fail_point::reach(FailPoint::SegmentStarted);
         inner.dir_changed = true;
         inner.current = Some(Current {
             path,
@@ -345,6 +350,7 @@ impl Wal {
         };
         // The zeros behind the last record are given back; that they stay if this fails does no harm.
         let _ = current.file.set_len(current.end);
+        fail_point::reach(FailPoint::SegmentSealed);
         inner
             .unsynced
             .push((current.path.clone(), Arc::clone(&current.file)));
@@ -381,6 +387,7 @@ impl Wal {
                 Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
                 result => result.map_err(Error::io(&gone.path))?,
             }
+            fail_point::reach(FailPoint::SegmentRemoved);
         }
     }
 

@@ -13,6 +13,7 @@ use super::BlockStore;
 use crate::block::checksum::whole_pieces;
 use crate::block::manifest::ManifestFile;
 use crate::error::{Error, Result};
+use crate::fail_point::{self, FailPoint};
 use crate::generation::blocking;
 
 /// Reads ranges of a file, and as much around them as their checksums want to see.
@@ -139,6 +140,7 @@ pub(crate) fn write_durably(path: &Path, content: &[u8]) -> Result<()> {
     File::open(&draft)
         .and_then(|f| f.sync_all())
         .map_err(Error::io(&draft))?;
+    fail_point::reach(FailPoint::FileBeforeRename);
     std::fs::rename(&draft, path).map_err(Error::io(path))?;
     sync_dir(dir)
 }
