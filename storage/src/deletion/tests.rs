@@ -151,7 +151,8 @@ async fn write(store: &Store, samples: &[Sample]) {
     };
     let tenant = Tenant::anonymous();
     let batch = batch(&payload);
-    let apply = |head: &MetricsHead| metrics::append(head, &tenant, &batch);
+    let apply =
+        |head: &MetricsHead| metrics::append(head, &tenant, &batch, metrics::NewSeries::Taken);
     store.append(&tenant, record, apply).await.unwrap();
 }
 
