@@ -26,7 +26,7 @@ use crate::error::{Error, Result};
 
 /// How long a reading of resident memory is good for. A reading costs some ten microseconds; what a request can allocate
 /// meanwhile is far less than lies between two marks.
-const FRESH: Duration = Duration::from_millis(1);
+const FRESH: Duration = Duration::from_millis(4);
 
 /// Who holds memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -405,8 +405,8 @@ impl Head for MetricsHead {
         write_block(&head, span, files)
     }
 
-    /// The series tables of the inputs, and the rows of the one that is written.
-    const MERGE_BYTES: u64 = 512;
+    /// What the index that is written holds of a series: its id among those of each of its labels, and values that only it has.
+    const MERGE_BYTES: u64 = 192;
 
     async fn merge_blocks(
         blocks: &[Arc<Block>],

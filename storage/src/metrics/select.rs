@@ -35,6 +35,8 @@ pub(crate) use labels::{exemplars, label_names, label_values, metadata, series_l
 /// Series of a batch, and rows of blocks after which a batch ends early.
 const BATCH_SERIES: usize = 512;
 const BATCH_ROWS: u64 = 1 << 20;
+/// Bytes of label sets after which a selection asks for more memory.
+const DRAW_BYTES: u64 = 256 * 1024;
 /// Pages that are decoded by one thread at a time.
 const JOB_PAGES: usize = 2;
 /// Series that a selection copies in one moment.
@@ -89,6 +91,9 @@ pub(super) struct Entries {
     by_labels: HashMap<Labels, usize>,
     sources: usize,
     bytes: u64,
+    /// What was drawn from the budget for them, where they can be many.
+    held: Option<Reservation>,
+    drawn: u64,
 }
 
 impl Entries {
@@ -112,19 +117,33 @@ impl Entries {
         }
     }
 
-    /// Adds a label set that is known to be new.
-    fn push(&mut self, labels: Labels, place: Place) {
+    /// Adds a label set that a source has once.
+    fn push(&mut self, labels: Labels, place: Place) -> Result<()> {
         if self.sources > 1 {
-            return self.add(labels, place);
+            self.add(labels, place);
+        } else {
+            self.bytes += (labels.as_bytes().len() + size_of::<Entry>() + 16) as u64;
+            if let Place::Copied(runs) = &place {
+                self.bytes += runs.iter().map(Run::held_bytes).sum::<usize>() as u64;
+            }
+            self.list.push(Entry {
+                labels,
+                places: smallvec![place],
+            });
         }
-        self.bytes += (labels.as_bytes().len() + size_of::<Entry>() + 16) as u64;
-        if let Place::Copied(runs) = &place {
-            self.bytes += runs.iter().map(Run::held_bytes).sum::<usize>() as u64;
+        match self.bytes - self.drawn < DRAW_BYTES {
+            true => Ok(()),
+            false => self.draw(),
         }
-        self.list.push(Entry {
-            labels,
-            places: smallvec![place],
-        });
+    }
+
+    /// Draws what was added since the last time from the budget.
+    fn draw(&mut self) -> Result<()> {
+        if let Some(held) = &mut self.held {
+            held.grow("query", self.bytes - self.drawn)?;
+            self.drawn = self.bytes;
+        }
+        Ok(())
     }
 
     pub(super) fn len(&self) -> usize {
@@ -243,24 +262,29 @@ pub(crate) async fn select_series(
     let sources = sources(&view, tenant, range).await?;
     let mut entries = Entries {
         sources: sources.len(),
+        held: Some(budget.reserve("query", 0)?),
         ..Entries::default()
     };
     for (at, source) in sources.iter().enumerate() {
         match source {
             Source::Block(block) => {
+                let mut pushed = Ok(());
                 let push = |id, entry: &SeriesEntry| {
-                    entries.push(entry.labels.clone(), Place::of_block(at, id, entry));
+                    if pushed.is_ok() {
+                        pushed = entries.push(entry.labels.clone(), Place::of_block(at, id, entry));
+                    }
                 };
                 block.select(&select.matchers, range, push).await?;
+                pushed?;
             }
-            Source::Head(head) => head.select_into(&select.matchers, range, at, &mut entries),
+            Source::Head(head) => head.select_into(&select.matchers, range, at, &mut entries)?,
         }
     }
-    let held = budget.reserve("query", entries.bytes)?;
+    entries.draw()?;
     let state = Selection {
         // Blocks are removed when no view holds them any more.
         _view: view,
-        _held: held,
+        _held: entries.held.take(),
         budget: Arc::clone(budget),
         sources,
         rest: entries.list.into_iter(),
@@ -276,7 +300,7 @@ pub(crate) async fn select_series(
 /// A selection that is being read.
 struct Selection {
     _view: Arc<View<MetricsHead>>,
-    _held: Reservation,
+    _held: Option<Reservation>,
     budget: Arc<Budget>,
     sources: Vec<Source>,
     rest: std::vec::IntoIter<Entry>,
@@ -503,7 +527,13 @@ impl TenantHead {
     }
 
     /// Adds the series of a selection: with their samples where there are few, else by their ids.
-    fn select_into(&self, matchers: &[Matcher], range: MsRange, at: usize, out: &mut Entries) {
+    fn select_into(
+        &self,
+        matchers: &[Matcher],
+        range: MsRange,
+        at: usize,
+        out: &mut Entries,
+    ) -> Result<()> {
         self.sort_for(matchers);
         let series_before = self.catalog.read().series.len();
         let mut ids = self.select_ids(matchers, range);
@@ -518,8 +548,9 @@ impl TenantHead {
                 (Some(_), Some(series)) => Place::Copied(series.state.lock().snapshot(range)),
                 _ => Place::Id { at, id },
             };
-            out.push(catalog.index.labels(id), place);
+            out.push(catalog.index.labels(id), place)?;
         }
+        Ok(())
     }
 
     /// Brings a look-up up to date while no writer is at work.

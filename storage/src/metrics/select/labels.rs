@@ -6,7 +6,7 @@ use std::sync::Arc;
 use hashbrown::HashSet;
 use roaring::RoaringBitmap;
 
-use super::{Source, sources};
+use super::{DRAW_BYTES, Source, sources};
 use crate::budget::Budget;
 use crate::error::Result;
 use crate::index::Index;
@@ -28,10 +28,17 @@ pub(crate) async fn series_labels(
     let mut found = HashSet::new();
     let mut held = budget.reserve("query", 0)?;
     for source in sources(&view, tenant, range).await? {
+        let mut drawn = Ok(());
         let mut bytes = 0;
         let mut add = |labels: Labels| {
+            if drawn.is_err() {
+                return;
+            }
             bytes += labels.as_bytes().len() as u64 + 48;
             found.insert(labels);
+            if bytes > DRAW_BYTES {
+                drawn = held.grow("query", std::mem::take(&mut bytes));
+            }
         };
         match source {
             Source::Block(block) => {
@@ -42,6 +49,7 @@ pub(crate) async fn series_labels(
                 ids.iter().for_each(|id| add(index.labels(id)));
             }),
         }
+        drawn?;
         held.grow("query", bytes)?;
     }
     let mut found: Vec<Labels> = found.into_iter().collect();
