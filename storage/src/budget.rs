@@ -420,17 +420,17 @@ mod tests {
 
     #[test]
     fn what_is_drawn_comes_back() {
-        let budget = Budget::new(1000);
-        let mut a = budget.reserve("a", 400).unwrap();
+        let budget = Budget::new(1600);
+        let mut a = budget.reserve("a", 700).unwrap();
         assert!(matches!(
-            budget.reserve("b", 400),
+            budget.reserve("b", 600),
             Err(Error::MemoryLimit {
-                used_bytes: 400,
+                used_bytes: 700,
                 ..
             })
         ));
-        a.grow("a", 350).unwrap();
-        assert_eq!(budget.used(), 750);
+        a.grow("a", 500).unwrap();
+        assert_eq!(budget.used(), 1200);
         drop(a);
         assert_eq!(budget.used(), 0);
     }

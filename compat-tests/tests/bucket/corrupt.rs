@@ -30,8 +30,9 @@ const HARMS: [Harm; 6] = [
 ];
 
 /// A kind of file, and what cannot be answered without it; nothing, where it is for other readers only or there are two.
-const KINDS: [(&str, &[Of]); 10] = [
-    ("metrics/series.parquet", &[Of::Samples, Of::Histograms]),
+const KINDS: [(&str, &[Of]); 11] = [
+    ("metrics/series.parquet", &[]),
+    ("metrics/index.bin", &[Of::Samples, Of::Histograms]),
     ("metrics/samples.parquet", &[Of::Samples]),
     ("metrics/histograms.parquet", &[Of::Histograms]),
     ("metrics/manifest.json", &[]),
@@ -136,7 +137,7 @@ fn together() -> Vec<Kinds> {
         own.copied().collect()
     };
     let signals = [of("metrics/"), of("logs/"), of("traces/")];
-    (0..4)
+    (0..5)
         .map(|n| {
             signals
                 .iter()
