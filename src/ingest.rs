@@ -1,7 +1,9 @@
 //! The doors for data: each file decodes one protocol into a batch and appends it. The network and
 //! the replay of the write-ahead log use the same functions.
 
-use http::HeaderValue;
+use axum::response::Response;
+use http::header::RETRY_AFTER;
+use http::{HeaderValue, StatusCode};
 
 mod export;
 pub mod jaeger_grpc;
@@ -21,3 +23,11 @@ pub mod zipkin;
 
 /// What a sender is told whose write finds no memory, as `Retry-After`: a cut takes some seconds.
 const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("5");
+
+/// Adds to a refusal when to try again, where that is of use.
+fn with_retry_after(mut response: Response) -> Response {
+    if response.status() == StatusCode::TOO_MANY_REQUESTS {
+        response.headers_mut().insert(RETRY_AFTER, RETRY_SECONDS);
+    }
+    response
+}

@@ -5,8 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use promql::{Answer, EvalError, EvalOptions, Expr, Interrupt, ParseOptions, Plan, Stop};
+use futures::{StreamExt, TryStreamExt};
+use promql::{
+    Answer, EvalError, EvalOptions, EvaluatedSeries, Expr, Interrupt, ParseOptions, Plan,
+    SeriesEvaluator, Stop,
+};
 use storage::model::Tenant;
+use storage::read::SeriesBatch;
 
 use crate::app::App;
 use crate::config::Config;
@@ -98,37 +103,94 @@ pub async fn run(
     timings.preparation = prepared.elapsed();
     let evaluated = Instant::now();
     feed(app, tenant, &mut plan).await?;
-    let answer = tokio::task::block_in_place(|| plan.finish())?;
+    let answer = finish(plan)?;
     timings.evaluation = evaluated.elapsed();
     app.telemetry.queries.fetch_add(1, Ordering::Relaxed);
     Ok((answer, timings))
 }
 
-/// Hands the plan what it selects, batch by batch.
+/// Reads what the plan selects and has it evaluated, on all cores where it is worth it.
 async fn feed(app: &App, tenant: &Tenant, plan: &mut Plan) -> Result<(), QueryError> {
+    let cores = tokio::runtime::Handle::current().metrics().num_workers();
     for planned in plan.selects().to_vec() {
-        let mut set = app.storage.select_series(tenant, &planned.select).await?;
-        let mut next = set.next_batch().await?;
-        while let Some(batch) = next {
-            // While this one is computed, the next one is read and unpacked.
-            let reading = tokio::spawn(async move {
-                let next = set.next_batch().await;
-                (set, next)
-            });
-            if let Err(e) = tokio::task::block_in_place(|| plan.push(planned.id, batch)) {
-                reading.abort();
-                return Err(e.into());
-            }
-            let read = reading.await.map_err(|e| match e.try_into_panic() {
-                // A broken invariant of ours: it has to reach whoever runs this task.
-                Ok(panic) => std::panic::resume_unwind(panic),
-                Err(_) => storage::Error::Closed,
-            })?;
-            set = read.0;
-            next = read.1?;
+        let set = app.storage.select_series(tenant, &planned.select).await?;
+        let evaluator = Arc::new(plan.series_evaluator(planned.id));
+        let batches = set.into_stream().map_err(QueryError::from);
+        let jobs = batches.map_ok(|batch| {
+            let jobs = split(batch, cores, &evaluator).into_iter();
+            futures::stream::iter(jobs.map(Ok::<Job, QueryError>))
+        });
+        let jobs = jobs.try_flatten();
+        // The next batch is read as soon as the last job of this one has begun.
+        let evaluate = |job: Job| job.run(Arc::clone(&evaluator));
+        let mut evaluated = jobs.map_ok(evaluate).try_buffered(cores).boxed();
+        while let Some(some) = evaluated.try_next().await? {
+            plan.take(some)?;
         }
     }
     Ok(())
+}
+
+/// Series that one thread evaluates at a time.
+struct Job {
+    series: SeriesBatch,
+    /// Whether it is over so soon that no other thread is worth being woken.
+    is_small: bool,
+}
+
+impl Job {
+    async fn run(self, evaluator: Arc<SeriesEvaluator>) -> Result<EvaluatedSeries, QueryError> {
+        if self.is_small {
+            return Ok(evaluator.evaluate(&self.series)?);
+        }
+        let evaluate = move || evaluator.evaluate(&self.series);
+        match tokio::task::spawn_blocking(evaluate).await {
+            Ok(evaluated) => Ok(evaluated?),
+            Err(e) => match e.try_into_panic() {
+                // A broken invariant of ours: it has to reach whoever runs this task.
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(_) => Err(storage::Error::Closed.into()),
+            },
+        }
+    }
+}
+
+/// Bytes read and written by a job below which it is small: some tens of thousands of samples, about a millisecond.
+const SMALL_JOB_BYTES: usize = 256 * 1024;
+/// Series of a job at most: about two pages of a block where there is an hour of each.
+const JOB_SERIES: usize = 128;
+
+/// Cuts a batch into jobs for several threads.
+fn split(batch: SeriesBatch, cores: usize, evaluator: &SeriesEvaluator) -> Vec<Job> {
+    let read: usize = batch.iter().map(|s| s.held_bytes()).sum();
+    let written = batch.len() * evaluator.width() * size_of::<f64>();
+    if read + written <= SMALL_JOB_BYTES {
+        let series = batch;
+        let is_small = true;
+        return vec![Job { series, is_small }];
+    }
+    let size = batch.len().div_ceil(2 * cores).clamp(1, JOB_SERIES);
+    let mut jobs = Vec::with_capacity(batch.len().div_ceil(size));
+    let mut rest = batch.into_iter();
+    loop {
+        let series: SeriesBatch = rest.by_ref().take(size).collect();
+        if series.is_empty() {
+            return jobs;
+        }
+        let is_small = false;
+        jobs.push(Job { series, is_small });
+    }
+}
+
+/// Samples held up to which the rest of a plan is computed at once rather than on a thread that may be busy for long.
+const SMALL_PLAN_SAMPLES: usize = 20_000;
+
+fn finish(plan: Plan) -> Result<Answer, EvalError> {
+    if plan.held_samples() <= SMALL_PLAN_SAMPLES {
+        plan.finish()
+    } else {
+        tokio::task::block_in_place(|| plan.finish())
+    }
 }
 
 fn options_for(

@@ -67,6 +67,15 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     app.telemetry.config_reloaded(true);
     waiting.open(&app, &stopped, &mut tasks);
     tracing::info!("ready");
+    tasks.spawn({
+        let (storage, mut stopped) = (Arc::clone(&storage), stopped.clone());
+        async move {
+            tokio::select! {
+                () = storage.warm_up() => {}
+                _ = stopped.wait_for(|s| *s) => {}
+            }
+        }
+    });
     tasks.spawn(allocator::run(Arc::clone(&app), stopped.clone()));
     tasks.spawn(scrape::run(Arc::clone(&app), stopped.clone()));
     let (no_more_alerts, notifier_stopped) = watch::channel(false);

@@ -12,10 +12,11 @@ use hashbrown::HashSet;
 use storage::model::Labels;
 
 use crate::annotation::{Annotations, Note};
+use crate::plan::budget::Budget;
 use crate::plan::node::{Kind, Node};
 use crate::plan::pipeline::stage::{Stage, Steps};
 use crate::plan::pipeline::{Pipeline, Scratch};
-use crate::plan::{Answer, Budget, EvalError, EvalOptions, MatrixSeries, Plan};
+use crate::plan::{Answer, EvalError, EvalOptions, MatrixSeries, Plan};
 use crate::vector::aggregate::Aggregation;
 use crate::vector::matching;
 use crate::vector::output::{Frame, MatchError, Output, SAME_LABELS};

@@ -1,7 +1,7 @@
 //! PromQL: text to value, pure. No await, no clock, no I/O.
 //!
 //! ```text
-//! text ─ parse ─► Expr ─ Plan::new ─► selects ─ push (series) ─► finish ─► value
+//! text ─ parse ─► Expr ─ Plan::new ─► selects ─ evaluate series, take ─► finish ─► value
 //!                  └─ print, pretty
 //! ```
 
@@ -31,7 +31,7 @@ pub use histogram::{Bucket, Combined, FloatHistogram, Hist, IncompatibleBuckets}
 pub use kahan::Number;
 pub use parser::{ParseOptions, parse, parse_selector};
 pub use plan::{
-    Answer, EvalError, EvalOptions, Interrupt, MatrixSeries, Plan, PlannedSelect, Stats, Stop,
-    Value, VectorSample,
+    Answer, EvalError, EvalOptions, EvaluatedSeries, Interrupt, MatrixSeries, Plan, PlannedSelect,
+    SeriesEvaluator, Stats, Stop, Value, VectorSample,
 };
 pub use source::{Source, evaluate};

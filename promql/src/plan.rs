@@ -4,30 +4,37 @@
 //!  Expr ── compile ──► nodes over grids of steps        selects() ──► the caller reads series
 //!                        │ leaves are pipelines               │
 //!                        ▼                                    ▼
-//!      pipeline: decode ─► window or lookback ─► stages ─► sink   ◄── push(id, batch)
-//!                        │                         (series, or groups of an aggregation)
+//!      way: decode ─► window or lookback ─► stages   ◄── series_evaluator(id).evaluate(series), on any thread
+//!                        │
+//!                        ▼
+//!      sink: series, or groups of an aggregation     ◄── take(), in the order of the series
+//!                        │
 //!                        ▼
 //!      finish(): evaluate the nodes above the sinks ──► Answer
 //! ```
 //!
-//! Samples are dropped as soon as a series has gone through its pipelines; only step vectors stay.
+//! Samples are dropped as soon as a series has gone its ways; only step vectors stay.
 
+pub(crate) mod budget;
 pub(crate) mod compile;
 pub(crate) mod node;
 pub(crate) mod pipeline;
+pub(crate) mod series;
 
 use std::fmt;
 use std::sync::Arc;
 
-use storage::model::{Labels, SampleBuf};
-use storage::read::{ReadError, SeriesBatch, SeriesSelect};
+use storage::model::Labels;
+use storage::read::{ReadError, Series, SeriesSelect};
 
 use crate::annotation::Annotations;
 use crate::ast::{Expr, ValueType};
 use crate::histogram::FloatHistogram;
 use crate::vector::{Grid, Sample};
+use budget::Budget;
 use node::Node;
-use pipeline::{Pipeline, Scratch};
+use pipeline::Pipeline;
+pub use series::{EvaluatedSeries, SeriesEvaluator};
 
 /// Why an evaluation is to stop before it is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -245,65 +252,6 @@ pub struct Plan {
     pub(crate) pipelines: Vec<Pipeline>,
     pub(crate) annotations: Annotations,
     pub(crate) budget: Budget,
-    scratch: Scratch,
-}
-
-/// Samples held and looked at.
-#[derive(Debug, Default)]
-pub(crate) struct Budget {
-    max: usize,
-    held: usize,
-    max_cells: usize,
-    cells: usize,
-    pub(crate) stats: Stats,
-    /// Per step of the outermost grid.
-    per_step: Vec<u64>,
-}
-
-impl Budget {
-    /// Takes room for samples.
-    pub(crate) fn hold(&mut self, samples: usize) -> Result<(), EvalError> {
-        self.held += samples;
-        self.note(0)
-    }
-
-    /// Takes memory for values, present or not.
-    pub(crate) fn widen(&mut self, cells: usize) -> Result<(), EvalError> {
-        self.cells = self.cells.saturating_add(cells);
-        if self.cells > self.max_cells {
-            return Err(EvalError::TooManySamples);
-        }
-        Ok(())
-    }
-
-    /// Gives room back.
-    pub(crate) fn release(&mut self, samples: usize) {
-        self.held = self.held.saturating_sub(samples);
-    }
-
-    /// Checks that there is room for samples that are held for a moment.
-    pub(crate) fn note(&mut self, samples: usize) -> Result<(), EvalError> {
-        let peak = self.held + samples;
-        self.stats.peak_samples = self.stats.peak_samples.max(peak);
-        if peak > self.max {
-            return Err(EvalError::TooManySamples);
-        }
-        Ok(())
-    }
-
-    /// Counts samples that a step of a grid looked at. What is evaluated once for all steps counts for each of them; within a
-    /// subquery it is the function around it that looks.
-    pub(crate) fn looked_at(&mut self, step: usize, grid: &Grid, samples: usize, inner: bool) {
-        if inner {
-            return;
-        }
-        let samples = samples as u64;
-        if grid.steps == self.per_step.len() {
-            self.per_step[step] += samples;
-        } else {
-            self.per_step.iter_mut().for_each(|n| *n += samples);
-        }
-    }
 }
 
 impl Plan {
@@ -326,38 +274,15 @@ impl Plan {
     ///
     /// # Errors
     /// Any; the evaluation is over then.
-    pub fn push(&mut self, id: usize, batch: SeriesBatch) -> Result<(), EvalError> {
-        let Self {
-            pipelines,
-            scratch,
-            annotations,
-            budget,
-            options,
-            ..
-        } = self;
-        let mut buf = SampleBuf::default();
-        let mut users: Vec<&mut Pipeline> =
-            pipelines.iter_mut().filter(|p| p.select == id).collect();
-        // Those that need less come last: the rest is then taken away.
-        users.sort_by_key(|p| p.without_buckets);
-        for series in batch {
-            options.interrupt.check()?;
-            buf.clear();
-            series.samples(&mut buf)?;
-            if buf.is_empty() {
-                continue;
-            }
-            scratch.load(&buf);
-            let mut stripped = false;
-            for pipeline in &mut users {
-                if pipeline.without_buckets && !stripped {
-                    scratch.strip_buckets();
-                    stripped = true;
-                }
-                pipeline.push(series.labels(), scratch, options, annotations, budget)?;
-            }
-        }
-        Ok(())
+    pub fn push(&mut self, id: usize, batch: &[Box<dyn Series>]) -> Result<(), EvalError> {
+        let evaluated = self.series_evaluator(id).evaluate(batch)?;
+        self.take(evaluated)
+    }
+
+    /// Samples that are held for [`Self::finish`]: a measure of what is left to do.
+    #[must_use]
+    pub const fn held_samples(&self) -> usize {
+        self.budget.held()
     }
 
     /// Computes the rest. All batches of all selections have been pushed.
@@ -376,12 +301,7 @@ impl Plan {
         selects: Vec<PlannedSelect>,
         pipelines: Vec<Pipeline>,
     ) -> Self {
-        let budget = Budget {
-            max: options.max_samples,
-            max_cells: options.max_cells(),
-            per_step: vec![0; grid.steps],
-            ..Budget::default()
-        };
+        let budget = Budget::new(&options, grid.steps);
         Self {
             root,
             root_type,
@@ -391,22 +311,6 @@ impl Plan {
             pipelines,
             annotations: Annotations::default(),
             budget,
-            scratch: Scratch::default(),
         }
-    }
-}
-
-impl Budget {
-    /// Counts samples that were taken out of storage.
-    pub(crate) fn read(&mut self, samples: usize) {
-        self.stats.samples_read += samples as u64;
-    }
-
-    /// The figures, with the times of the steps.
-    pub(crate) fn finish(mut self, grid: &Grid) -> Stats {
-        self.stats.total_samples = self.per_step.iter().sum();
-        let steps = self.per_step.iter().enumerate();
-        self.stats.samples_per_step = steps.map(|(i, n)| (grid.at(i), *n)).collect();
-        self.stats
     }
 }

@@ -22,7 +22,7 @@ pub fn evaluate(
 ) -> Result<Answer, EvalError> {
     let mut plan = Plan::new(expr, options)?;
     for select in plan.selects().to_vec() {
-        plan.push(select.id, source.select(&select.select))?;
+        plan.push(select.id, &source.select(&select.select))?;
     }
     plan.finish()
 }

@@ -5,12 +5,11 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use http::header::{CONTENT_TYPE, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
+use http::header::{CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, Request, StatusCode};
 
-use super::RETRY_SECONDS;
 use super::jaeger_spans::{Scopes, to_otlp};
-use super::spans;
+use super::{spans, with_retry_after};
 use crate::app::AppState;
 use crate::wire::thrift::{Protocol, decode_batch};
 use crate::{body, tenant};
@@ -84,9 +83,5 @@ pub(super) fn refusal(status: StatusCode, words: &str) -> Response {
         (CONTENT_TYPE, "text/plain; charset=utf-8"),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
     ];
-    let mut response = (status, headers, format!("{words}\n")).into_response();
-    if status == StatusCode::TOO_MANY_REQUESTS {
-        response.headers_mut().insert(RETRY_AFTER, RETRY_SECONDS);
-    }
-    response
+    with_retry_after((status, headers, format!("{words}\n")).into_response())
 }

@@ -19,14 +19,14 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat, Utc};
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, StatusCode};
 use logql::{detect_level, discover_service_name, quote};
 use storage::RecordSink;
 use storage::model::{BatchEntry, BatchStream, Labels, LogBatch, LogReport, Record, Tenant};
 
 use super::remote_write::now_ms;
-use super::{RETRY_SECONDS, record};
+use super::{record, with_retry_after};
 use crate::app::AppState;
 use crate::body::{self, BodyError};
 use crate::tenant::{self, TenantError};
@@ -128,11 +128,7 @@ impl IntoResponse for PushError {
             (CONTENT_TYPE, "text/plain; charset=utf-8"),
             (X_CONTENT_TYPE_OPTIONS, "nosniff"),
         ];
-        let mut response = (self.status, headers, format!("{}\n", self.text)).into_response();
-        if self.status == StatusCode::TOO_MANY_REQUESTS {
-            response.headers_mut().insert(RETRY_AFTER, RETRY_SECONDS);
-        }
-        response
+        with_retry_after((self.status, headers, format!("{}\n", self.text)).into_response())
     }
 }
 

@@ -8,13 +8,12 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use bytes::Bytes;
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, Method, Request, StatusCode};
 use prost::Message;
 
-use super::RETRY_SECONDS;
 use super::export::{ExportError, RpcStatus};
-use super::{otlp_logs, otlp_metrics, spans};
+use super::{otlp_logs, otlp_metrics, spans, with_retry_after};
 use crate::app::AppState;
 use crate::wire::otlp::{
     ExportLogsServiceRequest, ExportMetricsServiceRequest, ExportTracePartialSuccess,
@@ -205,7 +204,7 @@ fn success(format: Format, outcome: &Outcome) -> Response {
 
 fn refusal(format: Format, e: &ExportError) -> Response {
     let status = e.http_status();
-    let mut response = match format {
+    let response = match format {
         Format::Json => {
             let body = serde_json::json!({ "code": e.code(), "message": e.to_string() });
             let headers = [(CONTENT_TYPE, "application/json")];
@@ -220,8 +219,5 @@ fn refusal(format: Format, e: &ExportError) -> Response {
             (status, headers, body.encode_to_vec()).into_response()
         }
     };
-    if status == StatusCode::TOO_MANY_REQUESTS {
-        response.headers_mut().insert(RETRY_AFTER, RETRY_SECONDS);
-    }
-    response
+    with_retry_after(response)
 }

@@ -22,7 +22,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use bytes::Bytes;
-use http::header::{RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
+use http::header::X_CONTENT_TYPE_OPTIONS;
 use http::{HeaderMap, StatusCode};
 use storage::model::{MetricBatch, MetricReport, Record, RefuseReason, Tenant};
 use storage::{RecordSink, RequestMemory};
@@ -30,7 +30,7 @@ use storage::{RecordSink, RequestMemory};
 pub(crate) use self::check::ItemFault;
 use self::check::MAX_AHEAD_MS;
 use self::negotiate::Version;
-use super::{RETRY_SECONDS, record};
+use super::{record, with_retry_after};
 use crate::app::{App, AppState};
 use crate::body::{self, BodyError};
 use crate::tenant;
@@ -76,11 +76,7 @@ impl IntoResponse for WriteError {
             Self::Storage(_) => StatusCode::SERVICE_UNAVAILABLE,
         };
         let nosniff = [(X_CONTENT_TYPE_OPTIONS, "nosniff")];
-        let mut response = (status, nosniff, format!("{self}\n")).into_response();
-        if status == StatusCode::TOO_MANY_REQUESTS {
-            response.headers_mut().insert(RETRY_AFTER, RETRY_SECONDS);
-        }
-        response
+        with_retry_after((status, nosniff, format!("{self}\n")).into_response())
     }
 }
 

@@ -212,6 +212,37 @@ impl Block {
         self.store.cache().put(key, kept, bytes);
     }
 
+    /// A page of a column of samples, by its position in their file, if the cache has it.
+    pub(crate) fn kept_samples<T: Any + Send + Sync>(&self, offset: u64) -> Option<Arc<T>> {
+        let slot = Slot::SamplesPage(offset);
+        let key = Key {
+            block: self.id,
+            slot,
+        };
+        self.store.cache().get(&key)?.downcast::<T>().ok()
+    }
+
+    /// Keeps a page of samples while the cache has room.
+    pub(crate) fn keep_samples<T: Any + Send + Sync>(
+        &self,
+        offset: u64,
+        page: &Arc<T>,
+        bytes: u64,
+    ) {
+        let slot = Slot::SamplesPage(offset);
+        let key = Key {
+            block: self.id,
+            slot,
+        };
+        let kept: Arc<dyn Any + Send + Sync> = Arc::<T>::clone(page);
+        self.store.cache().put(key, kept, bytes);
+    }
+
+    /// Bytes of samples that the cache keeps at most.
+    pub(crate) fn samples_capacity_bytes(&self) -> u64 {
+        self.store.cache().samples_capacity_bytes()
+    }
+
     async fn cached_slot<T: Any + Send + Sync>(
         &self,
         slot: Slot,

@@ -16,6 +16,7 @@ mod symbols;
 use hashbrown::{HashMap, HashTable};
 
 use crate::model::Labels;
+pub(crate) use lookup::{Ways, named_values};
 use postings::Postings;
 use symbols::Symbols;
 

@@ -48,6 +48,7 @@ mod tombstone;
 mod traces;
 mod upload;
 mod wal;
+mod warm_up;
 
 pub use block::{Block, Manifest, ManifestFile, PieceSums};
 pub use bucket::BucketStatus;

@@ -71,6 +71,12 @@ impl SeriesSet {
     pub async fn next_batch(&mut self) -> Result<Option<SeriesBatch>> {
         self.0.next().await.transpose()
     }
+
+    /// All batches, to be read as they are asked for; errors as of [`Self::next_batch`].
+    #[must_use]
+    pub fn into_stream(self) -> BoxStream<'static, Result<SeriesBatch>> {
+        self.0
+    }
 }
 
 /// Pages of log entries that answer one selection, ascending by first time or descending by last.
@@ -219,7 +225,7 @@ const TAIL_CAPACITY: usize = 1024;
 /// Dropping it without [`Self::close`] is like a crash: nothing acknowledged is lost, the next start replays.
 pub struct Storage {
     context: Arc<Context>,
-    metrics: Arc<SignalStore<MetricsHead>>,
+    pub(crate) metrics: Arc<SignalStore<MetricsHead>>,
     logs: Arc<SignalStore<LogsHead>>,
     traces: Arc<SignalStore<TracesHead>>,
     tail: broadcast::Sender<TailEntries>,

@@ -19,10 +19,10 @@ impl Evaluator<'_> {
         };
         match pipeline.sink {
             Sink::Collect(series) => {
-                if matches!(pipeline.leaf, Leaf::Range(_)) {
+                if matches!(pipeline.way.leaf, Leaf::Range(_)) {
                     self.refuse_twins(&series)?;
                 }
-                self.unite(series, &pipeline.grid)
+                self.unite(series, &pipeline.way.grid)
             }
             Sink::Reduce(groups) => Ok(self.reduced(groups)),
             Sink::Any(_) | Sink::Held(_) | Sink::Raw(_) => Ok(Vec::new()),
@@ -46,14 +46,14 @@ impl Evaluator<'_> {
         let Some(pipeline) = self.pipelines[id].take() else {
             return Ok(Vec::new());
         };
-        let (Sink::Held(held), Leaf::Range(leaf)) = (pipeline.sink, pipeline.leaf) else {
+        let (Sink::Held(held), Leaf::Range(leaf)) = (pipeline.sink, &pipeline.way.leaf) else {
             return Ok(Vec::new());
         };
         let mut out = Vec::new();
         for (labels, samples) in held {
             self.budget.release(samples.len());
             self.scratch.load_held(samples);
-            out.extend(self.range_series(&leaf, &labels, false, &params, &grid)?);
+            out.extend(self.range_series(leaf, &labels, false, &params, &grid)?);
         }
         self.refuse_twins(&out)?;
         Ok(out)
@@ -128,7 +128,7 @@ impl Evaluator<'_> {
         params: &[Steps],
         grid: &Grid,
     ) -> Result<Option<StepSeries>, EvalError> {
-        leaf.series(
+        let series = leaf.series(
             labels,
             drop_name,
             &self.scratch,
@@ -136,8 +136,10 @@ impl Evaluator<'_> {
             grid,
             self.options,
             &mut self.annotations,
-            &mut self.budget,
-        )
+            &mut self.budget.tally,
+        )?;
+        self.budget.note_tally()?;
+        Ok(series)
     }
 
     /// Range functions never unite series, whatever their steps.

@@ -15,14 +15,10 @@ pub(crate) fn call(
     remarks: &mut Remarks<'_>,
 ) -> Result<Value, String> {
     let param = |i: usize| params.get(i).copied().unwrap_or(f64::NAN);
-    let change = |counter, per_second| Change {
-        counter,
-        per_second,
-    };
+    if let Some(kind) = change_of(func) {
+        return Ok(rate::change(kind, w, remarks));
+    }
     Ok(match func {
-        Func::Rate => rate::change(change(true, true), w, remarks),
-        Func::Increase => rate::change(change(true, false), w, remarks),
-        Func::Delta => rate::change(change(false, false), w, remarks),
         Func::Irate => rate::instant(true, w, remarks),
         Func::Idelta => rate::instant(false, w, remarks),
         Func::Resets => changes::resets(w),
@@ -49,6 +45,20 @@ pub(crate) fn call(
             trend::double_exponential_smoothing(param(0), param(1), w, remarks)?
         }
         _ => None,
+    })
+}
+
+/// What kind of change a function tells.
+pub(crate) const fn change_of(func: Func) -> Option<Change> {
+    let (counter, per_second) = match func {
+        Func::Rate => (true, true),
+        Func::Increase => (true, false),
+        Func::Delta => (false, false),
+        _ => return None,
+    };
+    Some(Change {
+        counter,
+        per_second,
     })
 }
 

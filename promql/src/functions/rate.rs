@@ -2,6 +2,8 @@
 //! the range; and `irate`, `idelta` from the last two samples.
 //! Source: Prometheus 3.14, documentation of these functions.
 
+mod plain;
+
 use std::sync::Arc;
 
 use storage::model::ResetHint;
@@ -9,6 +11,8 @@ use storage::model::ResetHint;
 use super::window::{Points, Remarks, Value, Window, float, histogram};
 use crate::annotation::{HistogramOperation, Note};
 use crate::histogram::FloatHistogram;
+
+pub(crate) use plain::PlainChange;
 
 /// Which of the three.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,11 +45,7 @@ fn float_change(kind: Change, w: &Window<'_>, remarks: &mut Remarks<'_>) -> Valu
     };
     let mut result = last - first;
     if kind.counter {
-        if let Some(drops) = w.drops {
-            for at in drops.at {
-                result += points.values[at - drops.from - 1];
-            }
-        } else if points.start_ms.is_empty() {
+        if points.start_ms.is_empty() {
             let mut before = first;
             for &v in points.values {
                 if v < before {

@@ -18,24 +18,12 @@ pub(crate) struct Window<'a> {
     pub(crate) end_ms: i64,
     /// Floats: times, values, start timestamps (0: none; empty: not to be used).
     pub(crate) floats: Points<'a, f64>,
-    /// Where floats are smaller than the one before, if that was looked for.
-    pub(crate) drops: Option<Drops<'a>>,
     /// Histograms.
     pub(crate) histograms: Points<'a, Arc<FloatHistogram>>,
     /// The range ends where a sample lies.
     pub(crate) anchored: bool,
     /// The range ends between samples.
     pub(crate) smoothed: bool,
-}
-
-/// Values that are smaller than the value before them, of a window over a longer column. Windows overlap: looking for drops
-/// once a series costs less than once a window.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Drops<'a> {
-    /// Positions in the column, ascending.
-    pub(crate) at: &'a [usize],
-    /// Where in the column the window begins.
-    pub(crate) from: usize,
 }
 
 /// Samples of one kind.

@@ -155,7 +155,7 @@ impl Compiler<'_> {
                 Kind::Scalar(steps) => steps,
                 _ => Steps::Const(f64::NAN),
             };
-            self.pipelines[id].stages.push(Stage {
+            self.pipelines[id].add_stage(Stage {
                 op,
                 scalars: scalars.into_iter().map(known).collect(),
                 position,

@@ -5,9 +5,12 @@ pub(crate) mod range;
 pub(crate) mod samples;
 pub(crate) mod stage;
 
+use std::sync::Arc;
+
 use storage::model::Labels;
 
-use super::{Budget, EvalError, EvalOptions, MatrixSeries};
+use super::budget::{Budget, Tally};
+use super::{EvalError, EvalOptions, MatrixSeries};
 use crate::annotation::Annotations;
 use crate::vector::aggregate::Aggregation;
 use crate::vector::{Grid, StepSeries};
@@ -39,102 +42,138 @@ pub(crate) enum Sink {
     Raw(Vec<MatrixSeries>),
 }
 
-/// The way of one selection's series through the query, from the samples to a sink.
-pub(crate) struct Pipeline {
-    /// Number of the selection.
-    pub(crate) select: usize,
+/// What comes out of the samples of one series.
+pub(crate) enum Product {
+    Series(StepSeries),
+    Held(Labels, Held),
+    Raw(MatrixSeries),
+}
+
+/// What a series' samples go through on their own, up to a sink.
+#[derive(Clone)]
+pub(crate) struct Way {
     pub(crate) grid: Grid,
     pub(crate) leaf: Leaf,
     /// Parameters of the leaf's function.
     pub(crate) params: Vec<Steps>,
     pub(crate) stages: Vec<Stage>,
-    pub(crate) sink: Sink,
     /// Only counts and sums of histograms are needed.
     pub(crate) without_buckets: bool,
+    /// The leaf's parameters are not known yet: the samples are kept.
+    pub(crate) holds: bool,
+}
+
+/// The way of one selection's series through the query, from the samples to a sink.
+pub(crate) struct Pipeline {
+    /// Number of the selection.
+    pub(crate) select: usize,
+    pub(crate) way: Arc<Way>,
+    pub(crate) sink: Sink,
     /// All series have one metric name, so that dropping it makes no two alike.
     pub(crate) one_name: bool,
 }
 
 impl Pipeline {
     /// Whether further stages can be put behind: the series come out one by one and are kept.
-    pub(crate) const fn is_open(&self) -> bool {
+    pub(crate) fn is_open(&self) -> bool {
         matches!(
-            (&self.sink, &self.leaf),
+            (&self.sink, &self.way.leaf),
             (Sink::Collect(_), Leaf::Instant(_) | Leaf::Range(_))
         )
     }
 
-    /// Takes a series whose samples have been loaded.
-    pub(crate) fn push(
-        &mut self,
-        labels: &Labels,
-        scratch: &Scratch,
-        options: &EvalOptions,
-        annotations: &mut Annotations,
-        budget: &mut Budget,
-    ) -> Result<(), EvalError> {
-        if let Sink::Held(held) = &mut self.sink {
-            budget.hold(scratch.len())?;
-            held.push((labels.clone(), scratch.to_buf()));
-            return Ok(());
-        }
-        let series = match &self.leaf {
-            Leaf::Instant(leaf) => {
-                leaf.series(labels, scratch, &self.grid, options, annotations, budget)?
-            }
-            Leaf::Range(leaf) => leaf.series(
-                labels,
-                false,
-                scratch,
-                &self.params,
-                &self.grid,
-                options,
-                annotations,
-                budget,
-            )?,
-            Leaf::Raw(leaf) => {
-                if let (Sink::Raw(sink), Some(series)) = (
-                    &mut self.sink,
-                    leaf.raw(labels, scratch, &self.grid, options)?,
-                ) {
-                    let size = series.floats.len() + series.histograms.len();
-                    budget.looked_at(0, &self.grid, size, leaf.inner);
-                    budget.read(size);
-                    budget.hold(size)?;
-                    sink.push(series);
-                }
-                return Ok(());
-            }
-        };
-        let Some(mut series) = series else {
-            return Ok(());
-        };
-        for stage in &self.stages {
-            match stage.apply(series, &self.grid, options, annotations) {
-                Some(next) => series = next,
-                None => return Ok(()),
-            }
-        }
-        match &mut self.sink {
-            Sink::Collect(sink) => {
+    /// Puts a stage behind.
+    pub(crate) fn add_stage(&mut self, stage: Stage) {
+        Arc::make_mut(&mut self.way).stages.push(stage);
+    }
+
+    /// Has samples kept until the parameters of the leaf are known.
+    pub(crate) fn hold_samples(&mut self) {
+        Arc::make_mut(&mut self.way).holds = true;
+        self.sink = Sink::Held(Vec::new());
+    }
+
+    /// Takes what came out of a series.
+    pub(crate) fn take(&mut self, product: Product, budget: &mut Budget) -> Result<(), EvalError> {
+        match (&mut self.sink, product) {
+            (Sink::Collect(sink), Product::Series(series)) => {
                 budget.hold(series.size_in_samples())?;
                 budget.widen(series.values.len())?;
                 sink.push(series);
             }
-            Sink::Reduce(groups) => {
+            (Sink::Reduce(groups), Product::Series(series)) => {
                 let before = groups.held_samples();
                 groups.push(&series);
                 let added = groups.held_samples() - before;
                 budget.hold(added)?;
                 budget.widen(added)?;
             }
-            Sink::Any(any) => {
+            (Sink::Any(any), Product::Series(series)) => {
                 for (step, any) in any.iter_mut().enumerate() {
                     *any |= series.has(step);
                 }
             }
-            Sink::Held(_) | Sink::Raw(_) => {}
+            (Sink::Held(sink), Product::Held(labels, held)) => {
+                budget.hold(held.len())?;
+                sink.push((labels, held));
+            }
+            (Sink::Raw(sink), Product::Raw(series)) => {
+                budget.hold(series.floats.len() + series.histograms.len())?;
+                sink.push(series);
+            }
+            _ => debug_assert!(false, "a way and its sink are made for each other"),
         }
         Ok(())
+    }
+}
+
+impl Way {
+    /// Takes the samples that have been loaded as far as they go on their own; `None` where nothing comes of them.
+    pub(crate) fn walk(
+        &self,
+        labels: &Labels,
+        scratch: &Scratch,
+        options: &EvalOptions,
+        annotations: &mut Annotations,
+        tally: &mut Tally,
+    ) -> Result<Option<Product>, EvalError> {
+        if self.holds {
+            return Ok(Some(Product::Held(labels.clone(), scratch.to_buf())));
+        }
+        let grid = &self.grid;
+        let series = match &self.leaf {
+            Leaf::Instant(leaf) => {
+                leaf.series(labels, scratch, grid, options, annotations, tally)?
+            }
+            Leaf::Range(leaf) => leaf.series(
+                labels,
+                false,
+                scratch,
+                &self.params,
+                grid,
+                options,
+                annotations,
+                tally,
+            )?,
+            Leaf::Raw(leaf) => {
+                let raw = leaf.raw(labels, scratch, grid, options)?;
+                return Ok(raw.map(|series| {
+                    let size = series.floats.len() + series.histograms.len();
+                    tally.looked_at(0, grid, size, leaf.inner);
+                    tally.read(size);
+                    Product::Raw(series)
+                }));
+            }
+        };
+        let Some(mut series) = series else {
+            return Ok(None);
+        };
+        for stage in &self.stages {
+            match stage.apply(series, grid, options, annotations) {
+                Some(next) => series = next,
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(Product::Series(series)))
     }
 }

@@ -1,7 +1,7 @@
-//! What is kept in memory of blocks: pages of remote files, Parquet footers, decoded indexes.
+//! What is kept in memory of blocks: pages of remote files, Parquet footers, decoded indexes, pages of samples.
 //!
-//! One least-recently-used list for all of them, bounded in bytes and counted in the memory budget.
-//! Blocks never change, so nothing here ever goes stale.
+//! One least-recently-used list for all of them but the samples, which have a small one of their own: they are large for what they save.
+//! Both are bounded in bytes and counted in the memory budget. Blocks never change, so nothing here ever goes stale.
 
 use std::any::Any;
 use std::collections::{BTreeMap, HashMap};
@@ -23,6 +23,8 @@ pub(crate) enum Slot {
     Decoded(&'static str),
     /// A page that a signal decoded, by the file's name and its position there.
     DecodedPage(&'static str, u64),
+    /// A page of a column of samples, by its position in their file.
+    SamplesPage(u64),
 }
 
 /// The name of a cached thing.
@@ -64,22 +66,78 @@ impl Inner {
     }
 }
 
-/// A bounded cache. The lock is held for a few map operations only.
-pub(crate) struct Cache {
+/// A bounded list. The lock is held for a few map operations only.
+struct List {
     capacity_bytes: u64,
     inner: Mutex<Inner>,
 }
 
+/// A bounded cache.
+pub(crate) struct Cache {
+    samples: List,
+    others: List,
+}
+
+/// Bytes of samples that are kept at most. Enough for the panels of some dashboards.
+const MAX_SAMPLES_BYTES: u64 = 32 << 20;
+
 impl std::fmt::Debug for Cache {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Cache")
-            .field("capacity_bytes", &self.capacity_bytes)
-            .finish_non_exhaustive()
+            .field("samples_bytes", &self.samples.capacity_bytes)
+            .field("others_bytes", &self.others.capacity_bytes)
+            .finish()
     }
 }
 
 impl Cache {
+    /// A cache of so many bytes; a part of it, an eighth at most, is for samples.
     pub(crate) fn new(capacity_bytes: u64, budget: &Arc<Budget>) -> Self {
+        let samples_bytes = MAX_SAMPLES_BYTES.min(capacity_bytes / 8);
+        Self {
+            samples: List::new(samples_bytes, budget),
+            others: List::new(capacity_bytes - samples_bytes, budget),
+        }
+    }
+
+    const fn list(&self, slot: Slot) -> &List {
+        match slot {
+            Slot::SamplesPage(_) => &self.samples,
+            _ => &self.others,
+        }
+    }
+
+    /// Bytes of samples that it keeps at most.
+    pub(crate) const fn samples_capacity_bytes(&self) -> u64 {
+        self.samples.capacity_bytes
+    }
+
+    /// The value, which becomes the most recently used one.
+    pub(crate) fn get(&self, key: &Key) -> Option<Value> {
+        self.list(key.slot).get(key)
+    }
+
+    /// Keeps a value, in place of the least recently used ones. What is larger than a quarter of the
+    /// list is not kept.
+    pub(crate) fn put(&self, key: Key, value: Value, bytes: u64) {
+        self.list(key.slot).put(key, value, bytes);
+    }
+
+    /// Lets go of the least recently used half.
+    pub(crate) fn halve(&self) {
+        self.samples.halve();
+        self.others.halve();
+    }
+
+    /// Forgets all of a block.
+    pub(crate) fn forget(&self, block: Ulid) {
+        self.samples.forget(block);
+        self.others.forget(block);
+    }
+}
+
+impl List {
+    fn new(capacity_bytes: u64, budget: &Arc<Budget>) -> Self {
         Self {
             capacity_bytes,
             inner: Mutex::new(Inner {
@@ -92,8 +150,7 @@ impl Cache {
         }
     }
 
-    /// The value, which becomes the most recently used one.
-    pub(crate) fn get(&self, key: &Key) -> Option<Value> {
+    fn get(&self, key: &Key) -> Option<Value> {
         let mut inner = self.inner.lock();
         let Inner {
             kept, order, tick, ..
@@ -106,9 +163,7 @@ impl Cache {
         Some(Arc::clone(&entry.value))
     }
 
-    /// Keeps a value, in place of the least recently used ones. What is larger than a quarter of the
-    /// cache is not kept.
-    pub(crate) fn put(&self, key: Key, value: Value, bytes: u64) {
+    fn put(&self, key: Key, value: Value, bytes: u64) {
         if bytes > self.capacity_bytes / 4 {
             return;
         }
@@ -129,15 +184,13 @@ impl Cache {
         inner.shrink(self.capacity_bytes);
     }
 
-    /// Lets go of the least recently used half.
-    pub(crate) fn halve(&self) {
+    fn halve(&self) {
         let mut inner = self.inner.lock();
         let bytes = inner.bytes / 2;
         inner.shrink(bytes);
     }
 
-    /// Forgets all of a block.
-    pub(crate) fn forget(&self, block: Ulid) {
+    fn forget(&self, block: Ulid) {
         let mut inner = self.inner.lock();
         let Inner {
             kept, order, bytes, ..
@@ -169,7 +222,7 @@ mod tests {
     #[test]
     fn the_least_recently_used_goes_first_and_the_budget_follows() {
         let budget = Budget::new(1 << 20);
-        let cache = Cache::new(100, &budget);
+        let cache = List::new(100, &budget);
         for n in 0..4 {
             cache.put(key(n), Arc::new(n), 25);
         }
@@ -183,5 +236,21 @@ mod tests {
         cache.forget(Ulid::from_parts(0, 0));
         assert!(cache.get(&key(0)).is_none());
         assert_eq!(budget.used(), 75);
+    }
+
+    #[test]
+    fn samples_do_not_push_out_the_rest() {
+        let budget = Budget::new(1 << 20);
+        let cache = Cache::new(800, &budget);
+        cache.put(key(1), Arc::new(1u64), 100);
+        for n in 0..40 {
+            let slot = Slot::SamplesPage(n);
+            let block = Ulid::from_parts(1, 0);
+            cache.put(Key { block, slot }, Arc::new(n), 25);
+        }
+        assert!(cache.get(&key(1)).is_some());
+        assert_eq!(budget.used(), 200);
+        cache.forget(Ulid::from_parts(1, 0));
+        assert_eq!(budget.used(), 0);
     }
 }

@@ -51,19 +51,12 @@ impl Index {
     #[must_use]
     pub fn select(&self, matchers: &[Matcher]) -> RoaringBitmap {
         let mut found: Option<RoaringBitmap> = None;
-        let (mut scans, mut complements) = (Vec::new(), Vec::new());
-        for m in matchers {
-            if m.op() == MatchOp::Regex && m.value() == ".*" {
-                continue;
-            }
-            if m.matches_empty() {
-                complements.push(m);
-                continue;
-            }
-            let Some(values) = named_values(m).filter(|_| !m.op().is_negative()) else {
-                scans.push(m);
-                continue;
-            };
+        let Ways {
+            named,
+            scans,
+            complements,
+        } = Ways::of(matchers);
+        for (m, values) in named {
             self.intersect_values(&mut found, m.name(), &values);
             if found.as_ref().is_some_and(RoaringBitmap::is_empty) {
                 return RoaringBitmap::new();
@@ -161,8 +154,43 @@ impl Index {
     }
 }
 
+/// Matchers by the way in which they are looked up, in this order.
+pub(crate) struct Ways<'m> {
+    /// Those that name their values.
+    pub(crate) named: Vec<(&'m Matcher, Vec<&'m str>)>,
+    /// Others that no label set passes which lacks the label.
+    pub(crate) scans: Vec<&'m Matcher>,
+    /// Those that a label set passes which lacks the label: what has a value that they do not match is taken away.
+    pub(crate) complements: Vec<&'m Matcher>,
+}
+
+impl<'m> Ways<'m> {
+    /// Leaves out what everything passes.
+    pub(crate) fn of(matchers: &'m [Matcher]) -> Self {
+        let mut ways = Self {
+            named: Vec::new(),
+            scans: Vec::new(),
+            complements: Vec::new(),
+        };
+        for m in matchers {
+            if m.op() == MatchOp::Regex && m.value() == ".*" {
+                continue;
+            }
+            if m.matches_empty() {
+                ways.complements.push(m);
+                continue;
+            }
+            match named_values(m).filter(|_| !m.op().is_negative()) {
+                Some(values) => ways.named.push((m, values)),
+                None => ways.scans.push(m),
+            }
+        }
+        ways
+    }
+}
+
 /// The values a matcher (or its negation) describes, where it names them.
-fn named_values(m: &Matcher) -> Option<Vec<&str>> {
+pub(crate) fn named_values(m: &Matcher) -> Option<Vec<&str>> {
     match m.op() {
         MatchOp::Equal | MatchOp::NotEqual => Some(vec![m.value()]),
         MatchOp::Regex | MatchOp::NotRegex if !m.set().is_empty() => {

@@ -19,6 +19,7 @@ mod deleted;
 mod histograms;
 mod index;
 mod merge;
+mod page;
 mod samples;
 mod table;
 mod writer;
@@ -28,6 +29,7 @@ use std::sync::Arc;
 
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
+use roaring::RoaringBitmap;
 
 use super::head::TenantHead;
 use super::runs::{Run, merge};
@@ -49,6 +51,9 @@ pub(super) const INDEX_FILE: &str = "index.bin";
 pub(super) const SERIES_FILE: &str = "series.parquet";
 pub(super) const SAMPLES_FILE: &str = "samples.parquet";
 pub(super) const HISTOGRAMS_FILE: &str = "histograms.parquet";
+
+/// Bytes of an index that are read ahead at a time.
+const READ_AHEAD_BYTES: u64 = 1 << 20;
 
 /// A block with its index, ready to be asked.
 #[derive(Clone, Debug)]
@@ -103,6 +108,18 @@ impl OpenBlock {
         self.index.visit(&self.block, &ids, each).await
     }
 
+    /// Calls a function with series by their ids, in order.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub(super) async fn visit(
+        &self,
+        ids: &RoaringBitmap,
+        f: impl FnMut(u32, &SeriesEntry),
+    ) -> Result<()> {
+        self.index.visit(&self.block, ids, f).await
+    }
+
     /// Whether every series may have a sample in the range, and none is deleted.
     pub(super) fn is_whole_in(&self, range: MsRange) -> bool {
         self.deleted.is_empty() && self.index.all_overlap(range)
@@ -152,14 +169,14 @@ impl OpenBlock {
         !self.deleted.is_empty()
     }
 
-    /// Fetches the pages that hold rows of samples. The ranges ascend.
+    /// Fetches the pages that hold rows of samples. The ranges ascend. `keeps`: the selection reads so few that they
+    /// are worth keeping for the next one.
     ///
     /// # Errors
     /// As [`Self::open`].
-    pub(super) async fn pages(&self, rows: &[Range<u64>]) -> Result<Arc<Pages>> {
-        Ok(Arc::new(
-            Pages::fetch(&self.block, &self.index, rows).await?,
-        ))
+    pub(super) async fn pages(&self, rows: &[Range<u64>], keeps: bool) -> Result<Arc<Pages>> {
+        let pages = Pages::fetch(&self.block, &self.index, rows, keeps).await?;
+        Ok(Arc::new(pages))
     }
 
     /// Fetches rows of histograms, recoded as chunks: one run for each range. The ranges ascend.
@@ -178,6 +195,30 @@ impl OpenBlock {
             reason: reason.into(),
         }
     }
+}
+
+/// Bytes of the index of a block; nothing where it has none of its own.
+pub(crate) fn index_bytes(block: &Block) -> u64 {
+    block.file_size(INDEX_FILE).unwrap_or(0)
+}
+
+/// Opens a block's index and, where it lies on local disk, brings the rest of it into the system's page cache.
+///
+/// # Errors
+/// As [`OpenBlock::open`].
+pub(crate) async fn read_index_ahead(block: Arc<Block>, tombstones: &Tombstones) -> Result<()> {
+    OpenBlock::open(Arc::clone(&block), tombstones).await?;
+    if block.store().is_remote() {
+        return Ok(());
+    }
+    let size = index_bytes(&block);
+    let mut start = 0;
+    while start < size {
+        let end = size.min(start + READ_AHEAD_BYTES);
+        block.read(INDEX_FILE, start..end).await?;
+        start = end;
+    }
+    Ok(())
 }
 
 /// Writes a tenant's samples within a span of time as the files of a block.

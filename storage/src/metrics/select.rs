@@ -8,15 +8,15 @@
 //! a request that came in while the query ran, or not, and what a deletion takes out of the head meanwhile. Of blocks each query sees what its view
 //! says, deletions included; [`crate::generation::SignalStore::select`] keeps a small selection from seeing half of one.
 
+mod entries;
 mod labels;
 
 use std::ops::Range;
 use std::sync::Arc;
 
 use futures::StreamExt;
-use hashbrown::HashMap;
 use roaring::RoaringBitmap;
-use smallvec::{SmallVec, smallvec};
+use smallvec::SmallVec;
 
 use super::MetricsHead;
 use super::block::{Hidden, OpenBlock, Pages, SeriesEntry};
@@ -24,21 +24,20 @@ use super::head::TenantHead;
 use super::runs::{Run, merge};
 use crate::budget::{Budget, Reservation};
 use crate::error::Result;
-use crate::generation::blocking;
 use crate::model::{Labels, Matcher, MsRange, SampleBuf, Tenant};
 use crate::read::{ReadError, Series, SeriesBatch, SeriesSelect};
 use crate::signal::{TimeSpan, View};
 use crate::storage::SeriesSet;
 
+use entries::{Drain, Entry};
+pub(super) use entries::{Entries, Place};
 pub(crate) use labels::{exemplars, label_names, label_values, metadata, series_labels};
 
 /// Series of a batch, and rows of blocks after which a batch ends early.
 const BATCH_SERIES: usize = 512;
 const BATCH_ROWS: u64 = 1 << 20;
-/// Bytes of label sets after which a selection asks for more memory.
-const DRAW_BYTES: u64 = 256 * 1024;
-/// Pages that are decoded by one thread at a time.
-const JOB_PAGES: usize = 2;
+/// Rows of blocks that a selection may have for its pages to be kept.
+const KEPT_ROWS: u64 = 1 << 19;
 /// Series that a selection copies in one moment.
 const WHOLE_SERIES: u64 = 4096;
 
@@ -47,112 +46,6 @@ const WHOLE_SERIES: u64 = 4096;
 pub(super) enum Source {
     Head(Arc<TenantHead>),
     Block(OpenBlock),
-}
-
-/// Where samples of a label set are.
-#[derive(Debug)]
-pub(super) enum Place {
-    /// In a head, under its id there.
-    Id { at: usize, id: u32 },
-    /// In a block: its id and its rows of samples and of histograms.
-    Rows {
-        at: usize,
-        id: u32,
-        samples: Range<u64>,
-        histograms: Range<u64>,
-    },
-    /// Copied from a head already.
-    Copied(SmallVec<[Run; 1]>),
-}
-
-impl Place {
-    /// A series of the block that is the source at a position.
-    pub(super) fn of_block(at: usize, id: u32, entry: &SeriesEntry) -> Self {
-        Self::Rows {
-            at,
-            id,
-            samples: entry.rows.clone(),
-            histograms: entry.histogram_rows.clone(),
-        }
-    }
-}
-
-/// A label set and its places, oldest first.
-#[derive(Debug)]
-pub(super) struct Entry {
-    labels: Labels,
-    places: SmallVec<[Place; 1]>,
-}
-
-/// Label sets, each once, in order of their first place.
-#[derive(Debug, Default)]
-pub(super) struct Entries {
-    list: Vec<Entry>,
-    by_labels: HashMap<Labels, usize>,
-    sources: usize,
-    bytes: u64,
-    /// What was drawn from the budget for them, where they can be many.
-    held: Option<Reservation>,
-    drawn: u64,
-}
-
-impl Entries {
-    /// Adds a place of a label set.
-    pub(super) fn add(&mut self, labels: Labels, place: Place) {
-        let copied = match &place {
-            Place::Copied(runs) => runs.iter().map(Run::held_bytes).sum(),
-            Place::Id { .. } | Place::Rows { .. } => 0,
-        };
-        self.bytes += (labels.as_bytes().len() + size_of::<Entry>() + 16 + copied) as u64;
-        let at = *self
-            .by_labels
-            .entry(labels.clone())
-            .or_insert(self.list.len());
-        match self.list.get_mut(at) {
-            Some(entry) => entry.places.push(place),
-            None => self.list.push(Entry {
-                labels,
-                places: smallvec![place],
-            }),
-        }
-    }
-
-    /// Adds a label set that a source has once.
-    fn push(&mut self, labels: Labels, place: Place) -> Result<()> {
-        if self.sources > 1 {
-            self.add(labels, place);
-        } else {
-            self.bytes += (labels.as_bytes().len() + size_of::<Entry>() + 16) as u64;
-            if let Place::Copied(runs) = &place {
-                self.bytes += runs.iter().map(Run::held_bytes).sum::<usize>() as u64;
-            }
-            self.list.push(Entry {
-                labels,
-                places: smallvec![place],
-            });
-        }
-        match self.bytes - self.drawn < DRAW_BYTES {
-            true => Ok(()),
-            false => self.draw(),
-        }
-    }
-
-    /// Draws what was added since the last time from the budget.
-    fn draw(&mut self) -> Result<()> {
-        if let Some(held) = &mut self.held {
-            held.grow("query", self.bytes - self.drawn)?;
-            self.drawn = self.bytes;
-        }
-        Ok(())
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.list.len()
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.list.is_empty()
-    }
 }
 
 /// Samples of a series that are at hand.
@@ -260,11 +153,7 @@ pub(crate) async fn select_series(
 ) -> Result<SeriesSet> {
     let range = select.range;
     let sources = sources(&view, tenant, range).await?;
-    let mut entries = Entries {
-        sources: sources.len(),
-        held: Some(budget.reserve("query", 0)?),
-        ..Entries::default()
-    };
+    let mut entries = Entries::new(sources.len(), budget.reserve("query", 0)?);
     for (at, source) in sources.iter().enumerate() {
         match source {
             Source::Block(block) => {
@@ -280,14 +169,14 @@ pub(crate) async fn select_series(
             Source::Head(head) => head.select_into(&select.matchers, range, at, &mut entries)?,
         }
     }
-    entries.draw()?;
+    let rest = entries.drain()?;
     let state = Selection {
         // Blocks are removed when no view holds them any more.
         _view: view,
-        _held: entries.held.take(),
         budget: Arc::clone(budget),
         sources,
-        rest: entries.list.into_iter(),
+        keeps: rest.block_rows().is_some_and(|rows| rows <= KEPT_ROWS),
+        rest,
         range,
     };
     let batches = futures::stream::try_unfold(state, |mut state| async move {
@@ -300,48 +189,31 @@ pub(crate) async fn select_series(
 /// A selection that is being read.
 struct Selection {
     _view: Arc<View<MetricsHead>>,
-    _held: Option<Reservation>,
     budget: Arc<Budget>,
     sources: Vec<Source>,
-    rest: std::vec::IntoIter<Entry>,
+    rest: Drain,
     range: MsRange,
+    /// Whether pages of blocks are worth keeping for the next selection.
+    keeps: bool,
 }
 
 impl Selection {
     async fn next_batch(&mut self) -> Result<Option<SeriesBatch>> {
-        let mut entries = Entries::default();
-        let mut rows = 0;
-        while entries.len() < BATCH_SERIES && rows < BATCH_ROWS {
-            let Some(entry) = self.rest.next() else {
-                break;
-            };
-            rows += entry.block_rows();
-            entries.list.push(entry);
-        }
+        let entries = self.rest.next(&self.sources, BATCH_SERIES, BATCH_ROWS);
+        let entries = entries.await?;
         if entries.is_empty() {
             return Ok(None);
         }
-        let mut batch = load(&self.sources, entries, self.range).await?;
+        let mut batch = load(&self.sources, entries, self.range, self.keeps).await?;
         let pages = pages_of(&batch);
         let bytes: usize = batch.iter().map(Series::held_bytes).sum::<usize>()
             + pages.iter().map(|p| p.held_bytes()).sum::<usize>();
         let reservation = Arc::new(self.budget.reserve("query", bytes as u64)?);
-        prepare(pages).await?;
         for series in &mut batch {
             series.reservation = Some(Arc::clone(&reservation));
         }
         let boxed = |s: Selected| -> Box<dyn Series> { Box::new(s) };
         Ok(Some(batch.into_iter().map(boxed).collect()))
-    }
-}
-
-impl Entry {
-    fn block_rows(&self) -> u64 {
-        let rows = |place: &Place| match place {
-            Place::Rows { samples, .. } => samples.end - samples.start,
-            Place::Id { .. } | Place::Copied(_) => 0,
-        };
-        self.places.iter().map(rows).sum()
     }
 }
 
@@ -354,26 +226,6 @@ fn pages_of(batch: &[Selected]) -> SmallVec<[Arc<Pages>; 2]> {
         }
     }
     found
-}
-
-/// Decodes pages on all cores, where there are more than a few.
-async fn prepare(all: SmallVec<[Arc<Pages>; 2]>) -> Result<()> {
-    if all.iter().map(|p| p.len()).sum::<usize>() < 2 * JOB_PAGES {
-        return Ok(());
-    }
-    let jobs = all.iter().flat_map(|pages| {
-        let starts = (0..pages.len()).step_by(JOB_PAGES);
-        starts.map(|start| (Arc::clone(pages), start))
-    });
-    let decode = |(pages, start): (Arc<Pages>, usize)| {
-        blocking(move || {
-            let end = pages.len().min(start + JOB_PAGES);
-            (start..end).for_each(|at| pages.prepare(at));
-            Ok(())
-        })
-    };
-    futures::future::try_join_all(jobs.map(decode)).await?;
-    Ok(())
 }
 
 /// The sources of a tenant's samples within a range, oldest first.
@@ -393,18 +245,20 @@ async fn sources(view: &View<MetricsHead>, tenant: &Tenant, range: MsRange) -> R
     Ok(sources)
 }
 
-/// Brings the samples of label sets together: copies chunks of heads and fetches pages of blocks.
+/// Brings the samples of label sets together: copies chunks of heads and fetches pages of blocks, which are kept for the next
+/// selection where `keeps` says so.
 pub(super) async fn load(
     sources: &[Source],
-    entries: Entries,
+    entries: impl IntoIterator<Item = Entry>,
     range: MsRange,
+    keeps: bool,
 ) -> Result<Vec<Selected>> {
     // Per entry and place: ids are resolved source by source, so that each is asked once.
-    let mut parts: Vec<SmallVec<[(usize, Part); 1]>> = Vec::with_capacity(entries.len());
+    let mut parts: Vec<SmallVec<[(usize, Part); 1]>> = Vec::new();
     let mut in_heads: Vec<Vec<(usize, u32)>> = sources.iter().map(|_| Vec::new()).collect();
     let mut in_blocks: Vec<Vec<WantedRows>> = sources.iter().map(|_| Vec::new()).collect();
-    let mut labels = Vec::with_capacity(entries.len());
-    for (i, entry) in entries.list.into_iter().enumerate() {
+    let mut labels = Vec::new();
+    for (i, entry) in entries.into_iter().enumerate() {
         let mut own = SmallVec::new();
         for place in entry.places {
             match place {
@@ -429,7 +283,7 @@ pub(super) async fn load(
                     }
                 }
                 // Heads come after all blocks.
-                Place::Copied(runs) => {
+                Place::Copied { runs, .. } => {
                     own.extend(runs.into_iter().map(|r| (usize::MAX, Part::Run(r))));
                 }
             }
@@ -442,7 +296,7 @@ pub(super) async fn load(
         match source {
             Source::Head(head) if !ids.is_empty() => head.copy_into(&ids, range, at, &mut parts),
             Source::Block(block) if !rows.is_empty() => {
-                fetch_into(block, rows, at, &mut parts).await?;
+                fetch_into(block, rows, at, keeps, &mut parts).await?;
             }
             _ => {}
         }
@@ -472,13 +326,14 @@ async fn fetch_into(
     block: &OpenBlock,
     mut wanted: Vec<WantedRows>,
     at: usize,
+    keeps: bool,
     parts: &mut [SmallVec<[(usize, Part); 1]>],
 ) -> Result<()> {
     // Ids ascend with rows.
     wanted.sort_unstable_by_key(|w| w.id);
     let rows: Vec<_> = wanted.iter().map(|w| w.samples.clone()).collect();
     if rows.iter().any(|r| !r.is_empty()) {
-        let pages = block.pages(&rows).await?;
+        let pages = block.pages(&rows, keeps).await?;
         for (w, rows) in std::iter::zip(&wanted, rows) {
             if let Some(list) = parts.get_mut(w.entry)
                 && !rows.is_empty()
@@ -545,7 +400,11 @@ impl TenantHead {
         let catalog = self.catalog.read();
         for id in &ids {
             let place = match (&whole, catalog.series.get(id as usize)) {
-                (Some(_), Some(series)) => Place::Copied(series.state.lock().snapshot(range)),
+                (Some(_), Some(series)) => Place::Copied {
+                    at,
+                    id,
+                    runs: series.state.lock().snapshot(range),
+                },
                 _ => Place::Id { at, id },
             };
             out.push(catalog.index.labels(id), place)?;

@@ -17,6 +17,7 @@ pub const NO_START_MS: i64 = i64::MIN;
 
 /// Whether a value is the staleness marker, bit for bit.
 #[must_use]
+#[inline]
 pub const fn is_stale(value: f64) -> bool {
     value.to_bits() == STALE_NAN_BITS
 }

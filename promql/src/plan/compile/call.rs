@@ -219,7 +219,7 @@ impl Compiler<'_> {
                 let kind = if is_known {
                     Kind::Series(id)
                 } else {
-                    self.pipelines[id].sink = Sink::Held(Vec::new());
+                    self.pipelines[id].hold_samples();
                     Kind::HeldRange {
                         pipeline: id,
                         params,
@@ -294,7 +294,7 @@ impl Compiler<'_> {
 impl Pipeline {
     /// Whether series come out with the labels they came in with.
     pub(super) fn keeps_labels(&self) -> bool {
-        let leaf = match &self.leaf {
+        let leaf = match &self.way.leaf {
             super::super::pipeline::Leaf::Instant(leaf) => {
                 matches!(leaf.take, Take::Sample | Take::Smoothed)
             }
@@ -303,7 +303,7 @@ impl Pipeline {
             }
             super::super::pipeline::Leaf::Raw(_) => false,
         };
-        leaf && self.stages.iter().all(|s| !s.op.drops_name())
+        leaf && self.way.stages.iter().all(|s| !s.op.drops_name())
     }
 }
 

@@ -1,5 +1,7 @@
 //! Selectors and subqueries: which samples of which series, and the pipelines that they feed.
 
+use std::sync::Arc;
+
 use storage::model::{METRIC_NAME, MatchOp, Matcher, MsRange};
 use storage::read::SeriesSelect;
 
@@ -7,7 +9,7 @@ use super::super::node::{Kind, Node};
 use super::super::pipeline::instant::{InstantLeaf, Take};
 use super::super::pipeline::range::RangeLeaf;
 use super::super::pipeline::stage::Steps;
-use super::super::pipeline::{Leaf, Pipeline, Sink};
+use super::super::pipeline::{Leaf, Pipeline, Sink, Way};
 use super::super::{EvalError, PlannedSelect};
 use super::{Compiler, FAR_MS};
 use crate::ast::{At, Duration, MatrixSelector, Subquery, VectorSelector};
@@ -158,11 +160,14 @@ impl Compiler<'_> {
             .any(|m| m.name() == METRIC_NAME && m.op() == MatchOp::Equal);
         self.pipelines.push(Pipeline {
             select: select_id,
-            grid,
-            leaf,
-            params,
-            stages: Vec::new(),
-            without_buckets: self.figures && !self.buckets,
+            way: Arc::new(Way {
+                grid,
+                leaf,
+                params,
+                stages: Vec::new(),
+                without_buckets: self.figures && !self.buckets,
+                holds: false,
+            }),
             sink: Sink::Collect(Vec::new()),
             one_name,
         });

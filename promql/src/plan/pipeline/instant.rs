@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use storage::model::{Labels, METRIC_NAME, ResetHint, is_stale};
 
-use super::super::{Budget, EvalError, EvalOptions};
+use super::super::budget::Tally;
+use super::super::{EvalError, EvalOptions};
 use super::Scratch;
 use crate::annotation::{Annotations, Note};
 use crate::functions::extended::{between, interpolate};
@@ -51,7 +52,7 @@ impl InstantLeaf {
         grid: &Grid,
         options: &EvalOptions,
         annotations: &mut Annotations,
-        budget: &mut Budget,
+        tally: &mut Tally,
     ) -> Result<Option<StepSeries>, EvalError> {
         let mut out = StepSeries::absent(labels.clone(), grid.steps);
         let mut any = false;
@@ -109,8 +110,8 @@ impl InstantLeaf {
                 Sample::Float(_) => 1,
                 Sample::Histogram(h) => h.size_in_samples(),
             };
-            budget.looked_at(step, grid, size, self.inner);
-            budget.read(size);
+            tally.looked_at(step, grid, size, self.inner);
+            tally.read(size);
             out.set(step, sample);
             any = true;
         }

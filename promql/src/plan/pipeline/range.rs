@@ -4,12 +4,15 @@ use std::sync::Arc;
 
 use storage::model::{Labels, METRIC_NAME};
 
-use super::super::{Budget, EvalError, EvalOptions, MatrixSeries};
+use super::super::budget::Tally;
+use super::super::{EvalError, EvalOptions, MatrixSeries};
 use super::Scratch;
 use super::stage::Steps;
 use crate::annotation::{Annotations, Note};
-use crate::functions::window::{Drops, Points, Remarks, Window};
+use crate::functions::rate::PlainChange;
+use crate::functions::window::{Points, Remarks, Window};
 use crate::functions::{Func, extended, range};
+use crate::histogram::FloatHistogram;
 use crate::vector::{Grid, StepSeries, is_present, without_metric};
 
 /// A function over a range, or a range by itself.
@@ -48,17 +51,6 @@ impl Slide {
         }
     }
 
-    /// Moves on to the drops between two samples of a window, which moved on as well.
-    fn drops_within<'a>(&mut self, all: &'a [usize], window: Self) -> &'a [usize] {
-        while all.get(self.to).is_some_and(|at| *at < window.to) {
-            self.to += 1;
-        }
-        while self.from < self.to && all[self.from] <= window.from {
-            self.from += 1;
-        }
-        &all[self.from..self.to]
-    }
-
     fn cut<'a, V>(&self, points: &Points<'a, V>, with_starts: bool) -> Points<'a, V> {
         let starts = if with_starts { points.start_ms } else { &[] };
         Points {
@@ -67,13 +59,6 @@ impl Slide {
             start_ms: starts.get(self.from..self.to).unwrap_or(&[]),
         }
     }
-}
-
-/// Positions of values that are smaller than the one before.
-fn drops_of(values: &[f64]) -> Vec<usize> {
-    let pairs = values.windows(2).enumerate();
-    let drops = pairs.filter(|(_, pair)| pair[1] < pair[0]);
-    drops.map(|(i, _)| i + 1).collect()
 }
 
 impl RangeLeaf {
@@ -105,7 +90,7 @@ impl RangeLeaf {
         grid: &Grid,
         options: &EvalOptions,
         annotations: &mut Annotations,
-        budget: &mut Budget,
+        tally: &mut Tally,
     ) -> Result<Option<StepSeries>, EvalError> {
         let keeps_name = matches!(self.func, Func::LastOverTime | Func::FirstOverTime);
         let drop_name = drop_name || !keeps_name;
@@ -116,13 +101,6 @@ impl RangeLeaf {
             );
         let (floats, histograms) = (samples.floats(), samples.histograms());
         let (mut f, mut h) = (Slide::default(), Slide::default());
-        let drops = match self.func {
-            Func::Rate | Func::Increase if floats.start_ms.is_empty() || !with_starts => {
-                Some(drops_of(floats.values))
-            }
-            _ => None,
-        };
-        let mut drops_slide = Slide::default();
         let margins = self.margins(options.lookback_ms);
         let metric = labels.get(METRIC_NAME).unwrap_or("");
         let mut remarks = Remarks {
@@ -130,11 +108,23 @@ impl RangeLeaf {
             position: self.position,
             metric,
         };
+        let result_labels = || match drop_name && !options.delayed_name_removal {
+            true => without_metric(labels),
+            false => labels.clone(),
+        };
         let mut out: Option<StepSeries> = None;
         let mut at_step = vec![0.0; params.len()];
+        let steps = match self.plain_change(&floats, &histograms, with_starts) {
+            Some(mut plain) => {
+                out =
+                    self.plain_steps(&mut plain, floats.t_ms, grid, options, tally, result_labels);
+                0..0
+            }
+            None => 0..grid.steps,
+        };
         // Samples before these are in an earlier window already.
         let (mut floats_read, mut histograms_read) = (0, 0);
-        for step in 0..grid.steps {
+        for step in steps {
             let end_ms = self.end_ms(grid, step);
             let start_ms = end_ms - self.range_ms;
             let (min_ms, max_ms) = (start_ms - margins.0, end_ms + margins.1);
@@ -143,28 +133,23 @@ impl RangeLeaf {
             if f.from == f.to && h.from == h.to {
                 continue;
             }
-            let drops = drops.as_deref().map(|all| Drops {
-                at: drops_slide.drops_within(all, f),
-                from: f.from,
-            });
             let window = Window {
                 t_ms: grid.at(step),
                 start_ms,
                 end_ms,
                 floats: f.cut(&floats, with_starts),
-                drops,
                 histograms: h.cut(&histograms, with_starts),
                 anchored: self.anchored,
                 smoothed: self.smoothed,
             };
             let sizes = window.histograms.values.iter().map(|h| h.size_in_samples());
             let looked_at = window.floats.len() + sizes.sum::<usize>();
-            budget.looked_at(step, grid, looked_at, self.inner);
-            budget.note(looked_at)?;
+            tally.looked_at(step, grid, looked_at, self.inner);
+            tally.note(looked_at);
             if self.stored {
                 let new = histograms_read.max(h.from)..h.to;
                 let new_histograms = histograms.values[new].iter().map(|h| h.size_in_samples());
-                budget.read(f.to - floats_read.max(f.from) + new_histograms.sum::<usize>());
+                tally.read(f.to - floats_read.max(f.from) + new_histograms.sum::<usize>());
                 (floats_read, histograms_read) = (f.to, h.to);
             }
             for (value, param) in at_step.iter_mut().zip(params) {
@@ -173,15 +158,8 @@ impl RangeLeaf {
             let value = range::call(self.func, &at_step, &window, &mut remarks)
                 .map_err(EvalError::Execution)?;
             if let Some(sample) = value {
-                out.get_or_insert_with(|| {
-                    let labels = if drop_name && !options.delayed_name_removal {
-                        without_metric(labels)
-                    } else {
-                        labels.clone()
-                    };
-                    StepSeries::absent(labels, grid.steps)
-                })
-                .set(step, sample);
+                out.get_or_insert_with(|| StepSeries::absent(result_labels(), grid.steps))
+                    .set(step, sample);
             }
         }
         if let Some(out) = &mut out {
@@ -189,6 +167,54 @@ impl RangeLeaf {
             self.remark_non_counter(out, labels, options, &mut remarks);
         }
         Ok(out)
+    }
+
+    /// The windows of a series that has nothing but floats, for a function that tells their change.
+    fn plain_change<'a>(
+        &self,
+        floats: &Points<'a, f64>,
+        histograms: &Points<'a, Arc<FloatHistogram>>,
+        with_starts: bool,
+    ) -> Option<PlainChange<'a>> {
+        let kind = range::change_of(self.func)?;
+        let is_plain = histograms.is_empty()
+            && !self.anchored
+            && !self.smoothed
+            && (floats.start_ms.is_empty() || !with_starts);
+        is_plain.then(|| PlainChange::new(kind, *floats, self.range_ms))
+    }
+
+    fn plain_steps(
+        &self,
+        change: &mut PlainChange<'_>,
+        t_ms: &[i64],
+        grid: &Grid,
+        options: &EvalOptions,
+        tally: &mut Tally,
+        labels: impl Fn() -> Labels,
+    ) -> Option<StepSeries> {
+        let mut out: Option<StepSeries> = None;
+        let (mut slide, mut read) = (Slide::default(), 0);
+        for step in 0..grid.steps {
+            let end_ms = self.end_ms(grid, step);
+            let start_ms = end_ms - self.range_ms;
+            slide.advance(t_ms, start_ms, end_ms, options.closed_ranges);
+            let Slide { from, to } = slide;
+            if from == to {
+                continue;
+            }
+            tally.looked_at(step, grid, to - from, self.inner);
+            tally.note(to - from);
+            if self.stored {
+                tally.read(to - from.max(read));
+                read = to;
+            }
+            if let Some(value) = change.at(from..to, end_ms) {
+                out.get_or_insert_with(|| StepSeries::absent(labels(), grid.steps))
+                    .values[step] = value;
+            }
+        }
+        out
     }
 
     /// Says so where a function for counters is applied to what is probably none.
@@ -244,7 +270,6 @@ impl RangeLeaf {
             start_ms,
             end_ms,
             floats: f.cut(&floats, false),
-            drops: None,
             histograms: h.cut(&histograms, false),
             anchored: self.anchored,
             smoothed: self.smoothed,

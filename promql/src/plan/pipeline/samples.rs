@@ -50,10 +50,10 @@ impl<V> Columns<V> {
 }
 
 impl Scratch {
-    /// Loads the samples of a stored series.
-    pub(crate) fn load(&mut self, buf: &SampleBuf) {
-        self.t_ms.clone_from(&buf.t_ms);
-        self.values.clone_from(&buf.values);
+    /// Loads the samples of a stored series, and takes times and values out of the buffer.
+    pub(crate) fn load(&mut self, buf: &mut SampleBuf) {
+        std::mem::swap(&mut self.t_ms, &mut buf.t_ms);
+        std::mem::swap(&mut self.values, &mut buf.values);
         let start = |s: &i64| if *s == NO_START_MS { 0 } else { *s };
         self.start_ms.clear();
         self.start_ms.extend(buf.start_ms.iter().map(start));
@@ -117,11 +117,6 @@ impl Scratch {
         self.split();
     }
 
-    /// Number of samples, markers included.
-    pub(crate) const fn len(&self) -> usize {
-        self.t_ms.len()
-    }
-
     /// The floats.
     pub(crate) fn floats(&self) -> Points<'_, f64> {
         if self.plain {
@@ -162,7 +157,7 @@ impl Scratch {
     fn split(&mut self) {
         self.floats.clear();
         self.histogram_points.clear();
-        self.plain = self.histograms.is_empty() && !self.values.iter().copied().any(is_stale);
+        self.plain = self.histograms.is_empty() && !has_marker(&self.values);
         if self.plain {
             return;
         }
@@ -185,6 +180,12 @@ impl Scratch {
             }
         }
     }
+}
+
+/// Whether there is a marker of staleness. Looked for in runs, which takes no branch for each value.
+fn has_marker(values: &[f64]) -> bool {
+    let any = |run: &[f64]| run.iter().fold(false, |any, v| any | is_stale(*v));
+    values.chunks(64).any(any)
 }
 
 /// The samples of a series, kept until its function's parameters are known.

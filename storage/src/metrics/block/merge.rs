@@ -37,7 +37,7 @@ pub(in crate::metrics) async fn merge_blocks(
         if entries.is_empty() {
             return writer.finish();
         }
-        for series in load(&sources, entries, range).await? {
+        for series in load(&sources, entries.into_list(), range, false).await? {
             samples.clear();
             series.read(&mut samples)?;
             if !samples.is_empty() {

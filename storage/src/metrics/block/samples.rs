@@ -16,6 +16,7 @@ use parquet::file::serialized_reader::SerializedPageReader;
 use parquet::schema::types::SchemaDescPtr;
 
 use super::index::{PagePlace, SeriesIndex};
+use super::page;
 use super::writer::samples_schema;
 use super::{OpenBlock, SAMPLES_FILE, ZSTD_LEVEL, compression, reaches};
 use crate::block::Block;
@@ -33,14 +34,14 @@ static SCHEMA: LazyLock<Option<SchemaDescPtr>> = LazyLock::new(|| {
     schema.ok().map(Arc::new)
 });
 
-/// Fetched pages of three columns. A page here may be several of the file that follow each other.
+/// Fetched pages of three columns.
 #[derive(Debug)]
 pub(in crate::metrics) struct Pages {
     file: String,
-    times: Vec<Page<i64>>,
-    values: Vec<Page<f64>>,
+    times: Vec<Arc<Page<i64>>>,
+    values: Vec<Arc<Page<f64>>>,
     /// Only pages that hold a start timestamp.
-    starts: Vec<Page<i64>>,
+    starts: Vec<Arc<Page<i64>>>,
 }
 
 #[derive(Debug)]
@@ -53,55 +54,52 @@ struct Page<T> {
 }
 
 impl Pages {
-    /// Fetches the pages that hold rows of ascending ranges.
+    /// Fetches the pages that hold rows of ascending ranges. `keeps`: few are read in all, and they are worth keeping for the next query.
     pub(super) async fn fetch(
         block: &Arc<Block>,
         index: &SeriesIndex,
         rows: &[Range<u64>],
+        keeps: bool,
     ) -> Result<Self> {
         let groups = index.group_pages(block, rows).await?;
         let wanted = |column: usize| -> Vec<PagePlace> {
             let pages = groups.iter().filter_map(|g| g.get(column)).flatten();
             let reached = pages.filter(|p| reaches(rows, p.first_row, p.first_row + p.rows));
-            joined(reached.copied().collect())
+            reached.copied().collect()
         };
-        let [times, values, starts] = [wanted(0), wanted(1), wanted(2)];
-        let all = times.iter().chain(&values).chain(&starts);
-        let ranges = all.map(|p| p.offset..p.offset + p.bytes).collect();
-        let mut fetched = block.read_ranges(SAMPLES_FILE, ranges).await?.into_iter();
-        let bad = || OpenBlock::corrupt(block, SAMPLES_FILE, "its pages are not where they were");
+        let places = [wanted(0), wanted(1), wanted(2)];
+        let decoded: u64 = places.iter().flatten().map(|p| p.rows * 8).sum();
+        // Many pages would push each other out, so that none would be found again.
+        let keeps = keeps && decoded <= block.samples_capacity_bytes() / 4;
+        let [times, values, starts] = places;
+        let (mut times, mut values, mut starts) = (
+            Column::new(block, 0, times, keeps),
+            Column::new(block, 1, values, keeps),
+            Column::new(block, 2, starts, keeps),
+        );
+        let ranges: Vec<_> = [times.missing(), values.missing(), starts.missing()].concat();
+        if !ranges.is_empty() {
+            let mut fetched = block.read_ranges(SAMPLES_FILE, ranges).await?.into_iter();
+            let bad =
+                || OpenBlock::corrupt(block, SAMPLES_FILE, "its pages are not where they were");
+            times.fill(&mut fetched).ok_or_else(bad)?;
+            values.fill(&mut fetched).ok_or_else(bad)?;
+            starts.fill(&mut fetched).ok_or_else(bad)?;
+        }
         Ok(Self {
             file: format!("{}/{SAMPLES_FILE}", block.folder()),
-            times: pages(0, times, &mut fetched).ok_or_else(bad)?,
-            values: pages(1, values, &mut fetched).ok_or_else(bad)?,
-            starts: pages(2, starts, &mut fetched).ok_or_else(bad)?,
+            times: times.pages(),
+            values: values.pages(),
+            starts: starts.pages(),
         })
     }
 
     /// Bytes held, those of pages that will be decoded included.
     pub(in crate::metrics) fn held_bytes(&self) -> usize {
-        fn of<T>(pages: &[Page<T>]) -> usize {
-            pages.iter().map(|p| p.bytes.bytes.len() + p.rows * 8).sum()
+        fn of<T>(pages: &[Arc<Page<T>>]) -> usize {
+            pages.iter().map(|p| p.held_bytes()).sum()
         }
         of(&self.times) + of(&self.values) + of(&self.starts)
-    }
-
-    /// Number of pages.
-    pub(in crate::metrics) fn len(&self) -> usize {
-        self.times.len() + self.values.len() + self.starts.len()
-    }
-
-    /// Decodes one of the pages, if that has not been done. Whoever reads its rows is told what fails.
-    pub(in crate::metrics) fn prepare(&self, at: usize) {
-        let values_at = at.checked_sub(self.times.len());
-        let starts_at = values_at.and_then(|at| at.checked_sub(self.values.len()));
-        if let Some(page) = self.times.get(at) {
-            page.decoded(decode_times);
-        } else if let Some(page) = values_at.and_then(|at| self.values.get(at)) {
-            page.decoded(decode_values);
-        } else if let Some(page) = starts_at.and_then(|at| self.starts.get(at)) {
-            page.decoded(decode_starts);
-        }
     }
 
     /// Adds the samples of rows that lie in a range of time to an empty buffer.
@@ -139,6 +137,10 @@ impl Pages {
 }
 
 impl<T> Page<T> {
+    fn held_bytes(&self) -> usize {
+        size_of::<Self>() + self.bytes.bytes.len() + self.rows * size_of::<T>()
+    }
+
     /// Its values; decoded once.
     fn decoded(
         &self,
@@ -158,7 +160,7 @@ impl<T> Page<T> {
 
 /// Adds rows of a column. Rows in no page are `absent`, or an error where there is no such value.
 fn copy<T: Copy>(
-    pages: &[Page<T>],
+    pages: &[Arc<Page<T>>],
     rows: &Range<u64>,
     absent: Option<T>,
     decode: fn(&Page<T>) -> Result<Vec<T>, ParquetError>,
@@ -199,51 +201,67 @@ fn one_page(column: usize, place: &PagePlace) -> Option<ColumnChunkMetaData> {
         .ok()
 }
 
-/// Pages that follow each other are decoded by one reader, so many at most: it has to be set up for each.
-const PAGES_TOGETHER: usize = 8;
-
-/// Brings pages that follow each other in rows and in bytes together.
-fn joined(places: Vec<PagePlace>) -> Vec<PagePlace> {
-    let mut out: Vec<PagePlace> = Vec::with_capacity(places.len());
-    let mut together = 0;
-    for next in places {
-        match out.last_mut() {
-            Some(last)
-                if together < PAGES_TOGETHER
-                    && next.first_row == last.first_row + last.rows
-                    && next.offset == last.offset + last.bytes =>
-            {
-                last.rows += next.rows;
-                last.bytes += next.bytes;
-                together += 1;
-            }
-            _ => {
-                out.push(next);
-                together = 1;
-            }
-        }
-    }
-    out
+/// Pages of one column that are being brought together.
+struct Column<'b, T> {
+    block: &'b Block,
+    number: usize,
+    keeps: bool,
+    pages: Vec<(PagePlace, Option<Arc<Page<T>>>)>,
 }
 
-fn pages<T>(
-    column: usize,
-    places: Vec<PagePlace>,
-    fetched: &mut impl Iterator<Item = Bytes>,
-) -> Option<Vec<Page<T>>> {
-    let page = |(place, bytes): (PagePlace, Bytes)| {
-        Some(Page {
-            first_row: place.first_row,
-            rows: usize::try_from(place.rows).ok()?,
-            chunk: one_page(column, &place)?,
-            bytes: PageBytes {
-                offset: place.offset,
-                bytes,
-            },
-            decoded: OnceLock::new(),
-        })
-    };
-    std::iter::zip(places, fetched).map(page).collect()
+impl<'b, T: Send + Sync + 'static> Column<'b, T> {
+    /// What the cache has of some pages.
+    fn new(block: &'b Block, number: usize, places: Vec<PagePlace>, keeps: bool) -> Self {
+        let kept = |place: &PagePlace| {
+            let page = keeps.then(|| block.kept_samples::<Page<T>>(place.offset))??;
+            (page.rows as u64 == place.rows).then_some(page)
+        };
+        let pages = places.into_iter().map(|place| (place, kept(&place)));
+        Self {
+            block,
+            number,
+            keeps,
+            pages: pages.collect(),
+        }
+    }
+
+    /// Where the others lie.
+    fn missing(&self) -> Vec<Range<u64>> {
+        let missing = self.pages.iter().filter(|(_, page)| page.is_none());
+        let range = |(p, _): &(PagePlace, _)| p.offset..p.offset + p.bytes;
+        missing.map(range).collect()
+    }
+
+    /// Takes the bytes of the others, in their order; `None` where they do not make pages.
+    fn fill(&mut self, fetched: &mut impl Iterator<Item = Bytes>) -> Option<()> {
+        for (place, page) in self.pages.iter_mut().filter(|(_, page)| page.is_none()) {
+            let mut bytes = fetched.next()?;
+            if self.keeps {
+                // What was fetched is a part of more, which would be held with it.
+                bytes = Bytes::copy_from_slice(&bytes);
+            }
+            let read = Arc::new(Page {
+                first_row: place.first_row,
+                rows: usize::try_from(place.rows).ok()?,
+                chunk: one_page(self.number, place)?,
+                bytes: PageBytes {
+                    offset: place.offset,
+                    bytes,
+                },
+                decoded: OnceLock::new(),
+            });
+            if self.keeps {
+                let held = read.held_bytes() as u64;
+                self.block.keep_samples(place.offset, &read, held);
+            }
+            *page = Some(read);
+        }
+        Some(())
+    }
+
+    fn pages(self) -> Vec<Arc<Page<T>>> {
+        self.pages.into_iter().filter_map(|(_, p)| p).collect()
+    }
 }
 
 fn reader<T>(page: &Page<T>) -> Result<Box<SerializedPageReader<PageBytes>>, ParquetError> {
@@ -252,6 +270,9 @@ fn reader<T>(page: &Page<T>) -> Result<Box<SerializedPageReader<PageBytes>>, Par
 }
 
 fn decode_times(page: &Page<i64>) -> Result<Vec<i64>, ParquetError> {
+    if let Some(times) = page::times(&page.bytes.bytes, page.rows) {
+        return Ok(times);
+    }
     let mut column =
         ColumnReaderImpl::<Int64Type>::new(page.chunk.column_descr_ptr(), reader(page)?);
     let mut values = Vec::with_capacity(page.rows);
@@ -260,6 +281,9 @@ fn decode_times(page: &Page<i64>) -> Result<Vec<i64>, ParquetError> {
 }
 
 fn decode_values(page: &Page<f64>) -> Result<Vec<f64>, ParquetError> {
+    if let Some(values) = page::values(&page.bytes.bytes, page.rows) {
+        return Ok(values);
+    }
     let mut column =
         ColumnReaderImpl::<DoubleType>::new(page.chunk.column_descr_ptr(), reader(page)?);
     let mut values = Vec::with_capacity(page.rows);

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use hashbrown::HashSet;
 use roaring::RoaringBitmap;
 
-use super::{DRAW_BYTES, Source, sources};
+use super::entries::DRAW_BYTES;
+use super::{Source, sources};
 use crate::budget::Budget;
 use crate::error::Result;
 use crate::index::Index;

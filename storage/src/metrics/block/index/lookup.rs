@@ -11,10 +11,11 @@ use smallvec::SmallVec;
 
 use super::directory::{Name, Place};
 use super::value_page::{Ids, ValuePage};
-use super::{SeriesIndex, corrupt, runs, unpack};
+use super::{SeriesIndex, corrupt, runs};
 use crate::block::Block;
 use crate::error::Result;
-use crate::model::{MatchOp, Matcher};
+use crate::index::{Ways, named_values};
+use crate::model::Matcher;
 
 /// Matchers that a look-up left to be decided series by series.
 pub(in crate::metrics::block) type Undecided<'m> = SmallVec<[&'m Matcher; 2]>;
@@ -35,19 +36,12 @@ impl SeriesIndex {
         let nothing = || Ok((RoaringBitmap::new(), Undecided::new()));
         let mut found: Option<RoaringBitmap> = None;
         let mut undecided = Undecided::new();
-        let (mut scans, mut complements) = (Undecided::new(), Undecided::new());
-        for m in matchers {
-            if m.op() == MatchOp::Regex && m.value() == ".*" {
-                continue;
-            }
-            if m.matches_empty() {
-                complements.push(m);
-                continue;
-            }
-            let Some(values) = named_values(m).filter(|_| !m.op().is_negative()) else {
-                scans.push(m);
-                continue;
-            };
+        let Ways {
+            named,
+            scans,
+            complements,
+        } = Ways::of(matchers);
+        for (m, values) in named {
             let Some(name) = self.directory.name(m.name()) else {
                 return nothing();
             };
@@ -200,9 +194,17 @@ impl SeriesIndex {
     /// Brings together what was found, and reads what lies outside of the pages.
     async fn union(&self, block: &Block, found: Found) -> Result<RoaringBitmap> {
         let mut ids = found.ids;
-        for packed in self.read(block, found.outside).await? {
-            let bytes = unpack(&packed).ok_or_else(|| corrupt(block))?;
-            runs::add_to(&mut ids, &bytes).map_err(|_| corrupt(block))?;
+        let decode = |bytes: &[u8]| {
+            let mut ids = RoaringBitmap::new();
+            runs::add_to(&mut ids, bytes)?;
+            let held = ids.serialized_size();
+            Ok((ids, held))
+        };
+        for outside in self.pages(block, &found.outside, decode).await? {
+            match ids.is_empty() {
+                true => ids.clone_from(&outside),
+                false => ids |= &*outside,
+            }
         }
         match ids.max().is_some_and(|last| last >= self.len()) {
             true => Err(corrupt(block)),
@@ -263,15 +265,4 @@ fn pages_of_prefix<'n>(name: &'n Name, prefix: &str) -> &'n [(String, Place)] {
     let end =
         pages.partition_point(|(first, _)| first.as_str() < prefix || first.starts_with(prefix));
     &pages[..end]
-}
-
-/// The values a matcher (or its negation) describes, where it names them.
-fn named_values(m: &Matcher) -> Option<Vec<&str>> {
-    match m.op() {
-        MatchOp::Equal | MatchOp::NotEqual => Some(vec![m.value()]),
-        MatchOp::Regex | MatchOp::NotRegex if !m.set().is_empty() => {
-            Some(m.set().iter().map(String::as_str).collect())
-        }
-        MatchOp::Regex | MatchOp::NotRegex => None,
-    }
 }

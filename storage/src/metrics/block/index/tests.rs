@@ -158,7 +158,7 @@ async fn rows_of_each_series_are_found_with_and_without_the_file() {
         };
         block.select(&[], MsRange::ALL, each).await.unwrap();
         assert_eq!(rows.len(), all.len());
-        let pages = block.pages(&rows[40..60]).await.unwrap();
+        let pages = block.pages(&rows[40..60], false).await.unwrap();
         let mut samples = SampleBuf::default();
         pages.read(&rows[41], MsRange::ALL, &mut samples).unwrap();
         assert_eq!(

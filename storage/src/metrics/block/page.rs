@@ -1,0 +1,364 @@
+//! Unpacks data pages of times and values as [`super::writer`] lays them out: version 1, zstd, no nulls, DELTA_BINARY_PACKED or
+//! BYTE_STREAM_SPLIT. Setting parquet's reader up costs as much as unpacking a page does; it is still asked for every page that is laid
+//! out in another way.
+//!
+//! Source: Apache Parquet, "Encodings" and `parquet.thrift`; Apache Thrift, "Thrift compact protocol encoding".
+
+use std::cell::RefCell;
+
+use crate::codec::varint;
+
+/// Unpacks a page of times; `None` when it is not laid out as expected.
+pub(super) fn times(page: &[u8], rows: usize) -> Option<Vec<i64>> {
+    // Each number takes ten bytes at most, and there is a head for each block of 128.
+    let most = rows.checked_mul(16)?.checked_add(1024)?;
+    with_payload(page, rows, DELTA_BINARY_PACKED, most, |payload| {
+        delta_binary_packed(payload, rows)
+    })
+}
+
+/// Unpacks a page of values; `None` when it is not laid out as expected.
+pub(super) fn values(page: &[u8], rows: usize) -> Option<Vec<f64>> {
+    let size = rows.checked_mul(8)?;
+    with_payload(page, rows, BYTE_STREAM_SPLIT, size, |payload| {
+        (payload.len() == size).then(|| joined_streams(payload, rows))
+    })
+}
+
+const DATA_PAGE: i64 = 0;
+const DELTA_BINARY_PACKED: i64 = 5;
+const BYTE_STREAM_SPLIT: i64 = 9;
+
+thread_local! {
+    /// A decompressor and room for a page. Both are dear to make.
+    static UNPACKER: RefCell<(Option<zstd::bulk::Decompressor<'static>>, Vec<u8>)> =
+        const { RefCell::new((None, Vec::new())) };
+}
+
+/// Calls a function with the unpacked bytes of a page, if its header says what is expected.
+fn with_payload<T>(
+    page: &[u8],
+    rows: usize,
+    encoding: i64,
+    most: usize,
+    f: impl FnOnce(&[u8]) -> Option<T>,
+) -> Option<T> {
+    let (header, packed) = Header::take(page)?;
+    let size = usize::try_from(header.unpacked_bytes).ok()?;
+    let is_expected = header.page_type == DATA_PAGE
+        && header.encoding == encoding
+        && usize::try_from(header.values) == Ok(rows)
+        && usize::try_from(header.packed_bytes) == Ok(packed.len())
+        && size <= most;
+    if !is_expected {
+        return None;
+    }
+    UNPACKER.with_borrow_mut(|(unpacker, unpacked)| {
+        let unpacker = match unpacker {
+            Some(unpacker) => unpacker,
+            none => none.insert(zstd::bulk::Decompressor::new().ok()?),
+        };
+        unpacked.clear();
+        unpacked.reserve(size);
+        let n = unpacker.decompress_to_buffer(packed, unpacked).ok()?;
+        (n == size).then(|| f(unpacked))?
+    })
+}
+
+/// What the header of a data page says.
+#[derive(Debug, Default)]
+struct Header {
+    page_type: i64,
+    unpacked_bytes: i64,
+    packed_bytes: i64,
+    values: i64,
+    encoding: i64,
+}
+
+impl Header {
+    /// Takes a header off a page.
+    fn take(page: &[u8]) -> Option<(Self, &[u8])> {
+        let mut rest = page;
+        let mut header = Self {
+            page_type: -1,
+            encoding: -1,
+            ..Self::default()
+        };
+        let mut fields = Fields::default();
+        while let Some((id, kind)) = fields.next(&mut rest)? {
+            match (id, kind) {
+                (1, I32) => header.page_type = varint::take_signed(&mut rest).ok()?,
+                (2, I32) => header.unpacked_bytes = varint::take_signed(&mut rest).ok()?,
+                (3, I32) => header.packed_bytes = varint::take_signed(&mut rest).ok()?,
+                (5, STRUCT) => {
+                    let mut fields = Fields::default();
+                    while let Some((id, kind)) = fields.next(&mut rest)? {
+                        match (id, kind) {
+                            (1, I32) => header.values = varint::take_signed(&mut rest).ok()?,
+                            (2, I32) => header.encoding = varint::take_signed(&mut rest).ok()?,
+                            _ => skip(&mut rest, kind, MAX_DEPTH)?,
+                        }
+                    }
+                }
+                _ => skip(&mut rest, kind, MAX_DEPTH)?,
+            }
+        }
+        Some((header, rest))
+    }
+}
+
+/// Kinds of fields in Thrift's compact protocol.
+const TRUE: u8 = 1;
+const FALSE: u8 = 2;
+const I8: u8 = 3;
+const I16: u8 = 4;
+const I32: u8 = 5;
+const I64: u8 = 6;
+const BINARY: u8 = 8;
+const STRUCT: u8 = 12;
+
+/// Structures within structures that are skipped.
+const MAX_DEPTH: usize = 4;
+
+/// The fields of a structure.
+#[derive(Default)]
+struct Fields {
+    id: i64,
+}
+
+impl Fields {
+    /// Number and kind of the next field; `None` within at the end.
+    #[expect(
+        clippy::option_option,
+        reason = "no field follows, or what follows is none"
+    )]
+    fn next(&mut self, rest: &mut &[u8]) -> Option<Option<(i64, u8)>> {
+        let (&head, tail) = rest.split_first()?;
+        *rest = tail;
+        if head == 0 {
+            return Some(None);
+        }
+        self.id = match head >> 4 {
+            0 => varint::take_signed(rest).ok()?,
+            step => self.id.checked_add(i64::from(step))?,
+        };
+        Some(Some((self.id, head & 15)))
+    }
+}
+
+fn skip(rest: &mut &[u8], kind: u8, depth: usize) -> Option<()> {
+    match kind {
+        TRUE | FALSE => {}
+        I8 => *rest = rest.get(1..)?,
+        I16 | I32 | I64 => drop(varint::take(rest).ok()?),
+        BINARY => {
+            let size = usize::try_from(varint::take(rest).ok()?).ok()?;
+            *rest = rest.get(size..)?;
+        }
+        STRUCT => {
+            let depth = depth.checked_sub(1)?;
+            let mut fields = Fields::default();
+            while let Some((_, kind)) = fields.next(rest)? {
+                skip(rest, kind, depth)?;
+            }
+        }
+        _ => return None,
+    }
+    Some(())
+}
+
+/// Numbers as differences, packed in blocks of miniblocks.
+fn delta_binary_packed(mut rest: &[u8], rows: usize) -> Option<Vec<i64>> {
+    let rest = &mut rest;
+    let take = |rest: &mut &[u8]| usize::try_from(varint::take(rest).ok()?).ok();
+    let (block_values, miniblocks) = (take(rest)?, take(rest)?);
+    let total = take(rest)?;
+    let mut last = varint::take_signed(rest).ok()?;
+    let values = block_values.checked_div(miniblocks)?;
+    if total != rows || rows == 0 || values == 0 || values % 32 != 0 || values > 1 << 16 {
+        return None;
+    }
+    let mut out = Vec::with_capacity(rows);
+    out.push(last);
+    while out.len() < rows {
+        let min_delta = varint::take_signed(rest).ok()?;
+        let (widths, tail) = rest.split_at_checked(miniblocks)?;
+        *rest = tail;
+        for &width in widths {
+            let wanted = values.min(rows - out.len());
+            if wanted == 0 {
+                break;
+            }
+            if width == 0 {
+                let steps = 1..=wanted as i64;
+                out.extend(steps.map(|n| last.wrapping_add(min_delta.wrapping_mul(n))));
+            } else {
+                let size = values * usize::from(width) / 8;
+                let (packed, tail) = rest.split_at_checked(size)?;
+                *rest = tail;
+                let mut at = last;
+                out.extend(unpacked(packed, width, wanted)?.map(|delta| {
+                    at = at.wrapping_add(min_delta).wrapping_add(delta as i64);
+                    at
+                }));
+            }
+            last = out.last().copied()?;
+        }
+    }
+    Some(out)
+}
+
+/// So many numbers of so many bits, the lowest bits first; `None` for more than 64 bits.
+fn unpacked(packed: &[u8], width: u8, count: usize) -> Option<impl Iterator<Item = u64>> {
+    let mask = u64::MAX.checked_shr(64 - u32::from(width.min(64)))?;
+    // A number that begins within a byte lies in the eight bytes from there on, if it is not longer than this.
+    let is_short = width <= 57;
+    let number = move |i: usize| {
+        let at = i * usize::from(width);
+        let tail = &packed[at / 8..];
+        if is_short && let Some(near) = tail.first_chunk::<8>() {
+            return (u64::from_le_bytes(*near) >> (at % 8)) & mask;
+        }
+        let mut near = [0; 16];
+        let n = tail.len().min(16);
+        near[..n].copy_from_slice(&tail[..n]);
+        (u128::from_le_bytes(near) >> (at % 8)) as u64 & mask
+    };
+    (width <= 64).then(|| (0..count).map(number))
+}
+
+/// The first bytes of all values, then the second ones, and so on → values.
+fn joined_streams(payload: &[u8], rows: usize) -> Vec<f64> {
+    let mut out = Vec::with_capacity(rows);
+    let streams: [&[u8]; 8] = std::array::from_fn(|s| &payload[s * rows..(s + 1) * rows]);
+    let eights = streams.map(|s| s.as_chunks::<8>().0);
+    // As long as the first one is, which saves a check of each.
+    let [a, b, c, d, e, f, g, h] = eights.map(|s| &s[..eights[0].len()]);
+    for i in 0..a.len() {
+        let rows = [a[i], b[i], c[i], d[i], e[i], f[i], g[i], h[i]].map(u64::from_le_bytes);
+        out.extend(transposed(rows).map(f64::from_bits));
+    }
+    for at in out.len()..rows {
+        out.push(f64::from_le_bytes(streams.map(|s| s[at])));
+    }
+    out
+}
+
+/// Eight by eight bytes, rows for columns: swaps blocks of four, then two, then one.
+/// Source: H. S. Warren, "Hacker's Delight", 7-3.
+#[inline]
+fn transposed(mut rows: [u64; 8]) -> [u64; 8] {
+    swap_blocks::<4>(&mut rows, 0x0000_0000_FFFF_FFFF);
+    swap_blocks::<2>(&mut rows, 0x0000_FFFF_0000_FFFF);
+    swap_blocks::<1>(&mut rows, 0x00FF_00FF_00FF_00FF);
+    rows
+}
+
+/// Swaps blocks of so many bytes and rows across the diagonal.
+#[inline]
+fn swap_blocks<const SIZE: usize>(rows: &mut [u64; 8], mask: u64) {
+    for i in (0..8).filter(|i| i & SIZE == 0) {
+        let swapped = ((rows[i] >> (8 * SIZE)) ^ rows[i + SIZE]) & mask;
+        rows[i + SIZE] ^= swapped;
+        rows[i] ^= swapped << (8 * SIZE);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch};
+    use arrow::datatypes::{DataType, Field, Schema};
+    use parquet::arrow::ArrowWriter;
+    use parquet::basic::Encoding;
+    use parquet::file::properties::WriterProperties;
+    use parquet::schema::types::ColumnPath;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::metrics::block::compression;
+
+    /// The data pages of both columns, as parquet writes them.
+    fn pages(t_ms: &[i64], v: &[f64]) -> [Vec<u8>; 2] {
+        let schema = Arc::new(Schema::new(vec![
+            Field::new("timestamp", DataType::Int64, false),
+            Field::new("value", DataType::Float64, false),
+        ]));
+        let properties = WriterProperties::builder()
+            .set_compression(compression(3))
+            .set_dictionary_enabled(false)
+            .set_data_page_size_limit(1 << 30)
+            .set_column_encoding(ColumnPath::from("timestamp"), Encoding::DELTA_BINARY_PACKED)
+            .set_column_encoding(ColumnPath::from("value"), Encoding::BYTE_STREAM_SPLIT);
+        let mut file = Vec::new();
+        let mut writer =
+            ArrowWriter::try_new(&mut file, Arc::clone(&schema), Some(properties.build())).unwrap();
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(Int64Array::from(t_ms.to_vec())),
+            Arc::new(Float64Array::from(v.to_vec())),
+        ];
+        let batch = RecordBatch::try_new(schema, columns).unwrap();
+        writer.write(&batch).unwrap();
+        let metadata = writer.close().unwrap();
+        let group = metadata.row_group(0);
+        [0, 1].map(|c| {
+            let column = group.column(c);
+            let (start, size) = column.byte_range();
+            file[start as usize..(start + size) as usize].to_vec()
+        })
+    }
+
+    fn times_of(gaps: Vec<i64>) -> Vec<i64> {
+        let mut t = 1_700_000_000_000_i64;
+        let next = |gap: i64| {
+            t = t.wrapping_add(gap);
+            t
+        };
+        gaps.into_iter().map(next).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn pages_unpack_to_what_parquet_packed(
+            gaps in proptest::collection::vec(
+                prop_oneof![8 => Just(15_000_i64), 1 => 0..30_000_i64, 1 => any::<i64>()], 1..700),
+            bits in proptest::collection::vec(any::<u64>(), 700),
+        ) {
+            let t_ms = times_of(gaps);
+            let v: Vec<f64> = bits[..t_ms.len()].iter().map(|b| f64::from_bits(*b)).collect();
+            let [packed_times, packed_values] = pages(&t_ms, &v);
+            let rows = t_ms.len();
+            prop_assert_eq!(times(&packed_times, rows), Some(t_ms));
+            let unpacked = values(&packed_values, rows).unwrap();
+            let same = std::iter::zip(&unpacked, &v).all(|(a, b)| a.to_bits() == b.to_bits());
+            prop_assert!(same && unpacked.len() == rows);
+            // The other column is another layout, and other rows are another page.
+            prop_assert_eq!(times(&packed_values, rows), None);
+            prop_assert_eq!(values(&packed_values, rows + 1), None);
+        }
+
+        #[test]
+        fn bytes_that_are_no_page_are_left_alone(
+            page in proptest::collection::vec(any::<u8>(), 0..200),
+            rows in 0..1000_usize,
+        ) {
+            let _ = times(&page, rows);
+            let _ = values(&page, rows);
+        }
+
+        #[test]
+        fn damaged_pages_do_no_harm(at in 0..400_usize, byte: u8) {
+            let t_ms = times_of((0..300).map(|i| 15_000 + i % 7).collect());
+            let v = vec![1.5; 300];
+            for mut page in pages(&t_ms, &v) {
+                let n = page.len();
+                page[at % n] = byte;
+                let _ = times(&page, 300);
+                let _ = values(&page, 300);
+                let _ = times(&page[..at % n], 300);
+                let _ = delta_binary_packed(&page, 300);
+            }
+        }
+    }
+}

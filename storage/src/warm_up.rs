@@ -1,0 +1,28 @@
+//! After a start nothing of the blocks is at hand, neither here nor in the system's page cache, and the first queries would wait for
+//! the disk again and again. What they ask for first is read ahead: the indexes of the newest blocks of metrics.
+
+use std::sync::Arc;
+
+use crate::metrics;
+use crate::storage::Storage;
+
+/// Bytes of indexes that are read at most.
+const MAX_BYTES: u64 = 64 << 20;
+
+impl Storage {
+    /// Reads the indexes of the newest blocks of metrics ahead. What fails is left to the query that meets it.
+    pub async fn warm_up(&self) {
+        let view = self.metrics.view();
+        let mut left = MAX_BYTES;
+        for block in view.blocks.iter().rev() {
+            let Some(rest) = left.checked_sub(metrics::index_bytes(block)) else {
+                return;
+            };
+            left = rest;
+            let read = metrics::read_index_ahead(Arc::clone(block), &view.tombstones).await;
+            if let Err(e) = read {
+                tracing::debug!(error = %e, block = %block.folder(), "its index was not read ahead");
+            }
+        }
+    }
+}
