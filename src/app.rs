@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use crate::config::{Config, PrometheusConfig};
 use crate::ingest::otlp_metrics::Totals;
 use crate::notify::Notifier;
+use crate::query_log::QueryLog;
 use crate::rules::Rules;
 use crate::telemetry::{Family, Telemetry};
 
@@ -26,6 +27,8 @@ pub struct App {
     pub storage: Arc<Storage>,
     /// Room for PromQL queries, as many as may run at once.
     pub queries: tokio::sync::Semaphore,
+    /// The log of those queries.
+    pub query_log: QueryLog,
     /// Totals of OTLP deltas, where they are asked for.
     pub otlp_totals: Totals,
     /// Our own counters.
@@ -66,6 +69,7 @@ impl App {
         let mut families = self.telemetry.families(&self.storage, self.started_at);
         families.extend(self.rules.families());
         families.extend(self.notifier.families());
+        families.extend(self.query_log.families());
         families
     }
 
@@ -74,7 +78,10 @@ impl App {
     /// # Errors
     /// The file's fault in one line.
     pub fn reload(&self) -> Result<(), String> {
-        let result = self.config.load_file();
+        let result = self.config.load_file().and_then(|file| {
+            let log = file.global.query_log_file.as_deref();
+            self.query_log.set_file(log).map(|()| file)
+        });
         self.telemetry.config_reloaded(result.is_ok());
         let file = result?;
         for warning in file.warnings() {

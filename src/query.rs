@@ -8,13 +8,14 @@ use std::time::{Duration, Instant};
 use futures::{StreamExt, TryStreamExt};
 use promql::{
     Answer, EvalError, EvalOptions, EvaluatedSeries, Expr, Interrupt, ParseOptions, Plan,
-    SeriesEvaluator, Stop,
+    SeriesEvaluator, Stats, Stop,
 };
 use storage::model::Tenant;
 use storage::read::SeriesBatch;
 
 use crate::app::App;
 use crate::config::Config;
+use crate::query_log::{Logged, Origin};
 
 /// How long a query may take, and how far back its selectors look.
 #[derive(Clone, Debug)]
@@ -25,6 +26,8 @@ pub struct Limits {
     pub lookback_ms: i64,
     /// Set when nobody wants the answer any more.
     pub canceled: Arc<AtomicBool>,
+    /// The text and the origin of the query, where it is to be logged.
+    pub logged: Option<(String, Origin)>,
 }
 
 impl Limits {
@@ -35,6 +38,7 @@ impl Limits {
             timeout: config.query_timeout.0,
             lookback_ms: millis(config.query_lookback_delta.0),
             canceled: Arc::default(),
+            logged: None,
         }
     }
 }
@@ -48,6 +52,28 @@ pub struct Timings {
     pub preparation: Duration,
     /// Reading and computing.
     pub evaluation: Duration,
+}
+
+impl Timings {
+    /// With the figures of the work done, as answers and the log of queries show them.
+    pub(crate) fn with(&self, stats: &Stats) -> serde_json::Value {
+        let seconds = |d: Duration| d.as_secs_f64();
+        serde_json::json!({
+            "timings": {
+                "evalTotalTime": seconds(self.preparation + self.evaluation),
+                "resultSortTime": 0,
+                "queryPreparationTime": seconds(self.preparation),
+                "innerEvalTime": seconds(self.evaluation),
+                "execQueueTime": seconds(self.queue),
+                "execTotalTime": seconds(self.queue + self.preparation + self.evaluation),
+            },
+            "samples": {
+                "totalQueryableSamples": stats.total_samples,
+                "samplesRead": stats.samples_read,
+                "peakSamples": stats.peak_samples,
+            }
+        })
+    }
 }
 
 /// Why a query has no answer.
@@ -85,6 +111,32 @@ pub async fn run(
     options: EvalOptions,
     limits: &Limits,
 ) -> Result<(Answer, Timings), QueryError> {
+    let mut timings = Timings::default();
+    let Some((query, origin)) = limits.logged.as_ref().filter(|_| app.query_log.is_on()) else {
+        let answer = answer(app, tenant, expr, options, limits, &mut timings).await?;
+        return Ok((answer, timings));
+    };
+    let asked = options.clone();
+    let answer = answer(app, tenant, expr, options, limits, &mut timings).await;
+    let none = Stats::default();
+    app.query_log.write(Logged {
+        query,
+        options: &asked,
+        error: answer.as_ref().err().map(ToString::to_string),
+        stats: timings.with(answer.as_ref().map_or(&none, |a| &a.stats)),
+        origin,
+    });
+    Ok((answer?, timings))
+}
+
+async fn answer(
+    app: &App,
+    tenant: &Tenant,
+    expr: Expr,
+    options: EvalOptions,
+    limits: &Limits,
+    timings: &mut Timings,
+) -> Result<Answer, QueryError> {
     let started = Instant::now();
     let deadline = started + limits.timeout;
     let gone = Gone::default();
@@ -94,10 +146,7 @@ pub async fn run(
         return Err(QueryError::Queue);
     };
     let _running = Running::new(&app.telemetry.queries_running);
-    let mut timings = Timings {
-        queue: started.elapsed(),
-        ..Timings::default()
-    };
+    timings.queue = started.elapsed();
     let prepared = Instant::now();
     let mut plan = Plan::new(expr, options)?;
     timings.preparation = prepared.elapsed();
@@ -106,7 +155,7 @@ pub async fn run(
     let answer = finish(plan)?;
     timings.evaluation = evaluated.elapsed();
     app.telemetry.queries.fetch_add(1, Ordering::Relaxed);
-    Ok((answer, timings))
+    Ok(answer)
 }
 
 /// Reads what the plan selects and has it evaluated, on all cores where it is worth it.

@@ -19,8 +19,9 @@ use crate::app::{App, AppState};
 use crate::config::{Config, KNOWN_FEATURES, PrometheusConfig};
 use crate::ingest::jaeger_udp::{self, Protocol};
 use crate::ingest::record::Decoder;
+use crate::query_log::QueryLog;
 use crate::starting::{Door, Opening};
-use crate::{allocator, api, ingest, notify, rules, scrape};
+use crate::{allocator, api, ingest, notify, rules, scrape, warm_up};
 
 /// How long open requests may take once a stop was asked for.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -40,6 +41,9 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         ));
     }
     warn_about(&config, &file);
+    let query_log = QueryLog::default();
+    let log = file.global.query_log_file.as_deref();
+    query_log.set_file(log).map_err(|e| anyhow!(e))?;
     let listeners = Listeners::bind(&config).await?;
     let web_address = listeners.web_address.clone();
     print_start(&config, &listeners);
@@ -55,6 +59,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         file: watch::Sender::new(Arc::new(file)),
         storage: Arc::clone(&storage),
         queries: tokio::sync::Semaphore::new(config.query_max_concurrency.max(1)),
+        query_log,
         otlp_totals: ingest::otlp_metrics::Totals::default(),
         telemetry: crate::telemetry::Telemetry::default(),
         scrapes: crate::scrape::Pools::default(),
@@ -68,10 +73,10 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     waiting.open(&app, &stopped, &mut tasks);
     tracing::info!("ready");
     tasks.spawn({
-        let (storage, mut stopped) = (Arc::clone(&storage), stopped.clone());
+        let (app, mut stopped) = (Arc::clone(&app), stopped.clone());
         async move {
             tokio::select! {
-                () = storage.warm_up() => {}
+                () = warm_up::run(app) => {}
                 _ = stopped.wait_for(|s| *s) => {}
             }
         }
@@ -295,9 +300,12 @@ impl Listeners {
                 let stop = async move {
                     let _ = stopped.wait_for(|s| *s).await;
                 };
-                if let Err(e) = axum::serve(socket, router)
-                    .with_graceful_shutdown(stop)
-                    .await
+                if let Err(e) = axum::serve(
+                    socket,
+                    router.into_make_service_with_connect_info::<SocketAddr>(),
+                )
+                .with_graceful_shutdown(stop)
+                .await
                 {
                     tracing::error!("--{}: {e}", listener.flag);
                 }

@@ -169,9 +169,9 @@ impl Telemetry {
 }
 
 /// Type word of a counter.
-const COUNTER: MetricType = MetricType::Counter;
+pub(crate) const COUNTER: MetricType = MetricType::Counter;
 /// Type word of a gauge.
-const GAUGE: MetricType = MetricType::Gauge;
+pub(crate) const GAUGE: MetricType = MetricType::Gauge;
 
 /// A metric family with its samples of this moment.
 #[derive(Clone, Debug, PartialEq)]

@@ -31,6 +31,7 @@ pub(crate) async fn open(folder: &Path, args: &[&str]) -> AppState {
         file: tokio::sync::watch::Sender::new(Arc::new(file)),
         storage,
         queries: tokio::sync::Semaphore::new(4),
+        query_log: crate::query_log::QueryLog::default(),
         otlp_totals: crate::ingest::otlp_metrics::Totals::default(),
         telemetry: crate::telemetry::Telemetry::default(),
         scrapes: crate::scrape::Pools::default(),

@@ -67,6 +67,8 @@ pub struct GlobalConfig {
     pub evaluation_interval: Duration,
     /// How far in the past rules ask, where their group does not say it.
     pub rule_query_offset: Duration,
+    /// Where queries are logged, if they are.
+    pub query_log_file: Option<PathBuf>,
     /// Labels added to what leaves this process.
     pub external_labels: Vec<(String, String)>,
 }
@@ -77,6 +79,7 @@ impl Default for GlobalConfig {
             scrape: ScrapeDefaults::default(),
             evaluation_interval: Duration::from_secs(60),
             rule_query_offset: Duration::ZERO,
+            query_log_file: None,
             external_labels: Vec::new(),
         }
     }
@@ -101,6 +104,7 @@ struct Global {
     scrape_timeout: Option<String>,
     evaluation_interval: Option<String>,
     rule_query_offset: Option<String>,
+    query_log_file: Option<PathBuf>,
     external_labels: Option<BTreeMap<String, String>>,
     scrape_protocols: Option<Vec<String>>,
     scrape_failure_log_file: Option<PathBuf>,
@@ -120,9 +124,6 @@ struct Global {
     #[serde(flatten)]
     rest: BTreeMap<String, IgnoredAny>,
 }
-
-/// Keys of the global section that are taken and have no effect.
-const GLOBAL_WITHOUT_EFFECT: [&str; 1] = ["query_log_file"];
 
 /// A file of `scrape_config_files`.
 #[derive(Deserialize, Default)]
@@ -301,8 +302,7 @@ impl PrometheusConfig {
 
 impl Global {
     fn resolve(self, base_dir: &Path) -> Result<GlobalConfig, String> {
-        let known = |k: &str| GLOBAL_WITHOUT_EFFECT.contains(&k);
-        if let Some(unknown) = self.rest.keys().find(|k| !known(k)) {
+        if let Some(unknown) = self.rest.keys().next() {
             let fault = unknown_field(unknown, "config.plain");
             return Err(format!("parsing YAML file: {fault}"));
         }
@@ -348,6 +348,8 @@ impl Global {
         };
         scrape.limits = limits.resolve(scrape.limits)?;
         let join = |file: PathBuf| base_dir.join(file);
+        out.query_log_file = self.query_log_file.map(join);
+        let scrape = &mut out.scrape;
         scrape.failure_log_file = self.scrape_failure_log_file.map(join);
         scrape.name_scheme = self.metric_name_validation_scheme.unwrap_or_default();
         scrape.escaping = self.metric_name_escaping_scheme;
@@ -384,6 +386,9 @@ impl GlobalConfig {
             "rule_query_offset",
             format_duration(offset),
         );
+        if let Some(file) = &self.query_log_file {
+            out.add("query_log_file", file.display().to_string());
+        }
         let labels = self.external_labels.iter();
         let labels = labels.map(|(n, v)| (n.clone(), Yaml::from(v.as_str())));
         out.add_some("external_labels", Yaml::Map(labels.collect()));

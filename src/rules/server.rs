@@ -1,6 +1,7 @@
 //! Rules in the server: the groups of the configuration in force, each with its timer, over the server's own storage.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
@@ -27,6 +28,7 @@ use crate::config::PrometheusConfig;
 use crate::ingest::remote_write::append_written;
 use crate::notify::Notification;
 use crate::query::{self, Limits};
+use crate::query_log::Origin;
 use crate::telemetry::Family;
 use crate::template::table_link;
 use crate::wire::remote_write::Writer;
@@ -80,7 +82,7 @@ pub async fn run(app: AppState, mut stopped: watch::Receiver<bool>) {
     let mut is_start = true;
     loop {
         let current = Arc::clone(&file.borrow_and_update());
-        let store = || ServerStore::new(&app, &canceled);
+        let store = |file: &Path, name: &str| ServerStore::new(&app, &canceled, file, name);
         let mut next = BTreeMap::new();
         let mut begun = Vec::new();
         for mut group in groups_of(&current, !is_start) {
@@ -97,13 +99,14 @@ pub async fn run(app: AppState, mut stopped: watch::Receiver<bool>) {
         }
         for (_, old) in std::mem::take(&mut running) {
             let group = old.stopped().await;
-            removals.spawn(remove(Arc::clone(&app), store(), group));
+            let store = store(&group.file, &group.name);
+            removals.spawn(remove(Arc::clone(&app), store, group));
         }
         for (key, group) in begun {
             let (stop, stopping) = watch::channel(false);
             let timer = Timer {
                 app: Arc::clone(&app),
-                store: store(),
+                store: store(&group.file, &group.name),
                 group: Arc::clone(&group),
                 stopping,
             };
@@ -279,11 +282,12 @@ struct ServerStore {
     runtime: Handle,
     tenant: Tenant,
     limits: Limits,
+    origin: Origin,
 }
 
 impl ServerStore {
     /// Within the runtime; its methods are called on threads that may block.
-    fn new(app: &AppState, canceled: &Arc<AtomicBool>) -> Self {
+    fn new(app: &AppState, canceled: &Arc<AtomicBool>, file: &Path, name: &str) -> Self {
         Self {
             app: Arc::clone(app),
             runtime: Handle::current(),
@@ -291,6 +295,10 @@ impl ServerStore {
             limits: Limits {
                 canceled: Arc::clone(canceled),
                 ..Limits::of(&app.config)
+            },
+            origin: Origin::Rule {
+                file: file.to_owned(),
+                name: name.to_owned(),
             },
         }
     }
@@ -306,7 +314,10 @@ impl Store for ServerStore {
             closed_ranges: self.app.config.compat_prometheus == "2",
             ..EvalOptions::instant(t_ms)
         };
-        let answer = query::run(&self.app, &self.tenant, expr.clone(), options, &self.limits);
+        let mut limits = self.limits.clone();
+        let origin = || (expr.to_string(), self.origin.clone());
+        limits.logged = self.app.query_log.is_on().then(origin);
+        let answer = query::run(&self.app, &self.tenant, expr.clone(), options, &limits);
         let answer = self.runtime.block_on(answer);
         answer.map(|(a, _)| a.value).map_err(|e| e.to_string())
     }

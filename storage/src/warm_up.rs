@@ -10,13 +10,15 @@ use crate::storage::Storage;
 const MAX_BYTES: u64 = 64 << 20;
 
 impl Storage {
-    /// Reads the indexes of the newest blocks of metrics ahead. What fails is left to the query that meets it.
-    pub async fn warm_up(&self) {
+    /// Reads the indexes of the newest blocks of metrics ahead, and tells the time in milliseconds at which the last of them ends. What
+    /// fails is left to the query that meets it.
+    pub async fn warm_up(&self) -> Option<i64> {
         let view = self.metrics.view();
+        let newest = view.blocks.last()?.manifest().max_time;
         let mut left = MAX_BYTES;
         for block in view.blocks.iter().rev() {
             let Some(rest) = left.checked_sub(metrics::index_bytes(block)) else {
-                return;
+                break;
             };
             left = rest;
             let read = metrics::read_index_ahead(Arc::clone(block), &view.tombstones).await;
@@ -24,5 +26,6 @@ impl Storage {
                 tracing::debug!(error = %e, block = %block.folder(), "its index was not read ahead");
             }
         }
+        Some(newest)
     }
 }

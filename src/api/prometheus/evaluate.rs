@@ -49,30 +49,19 @@ pub(super) async fn evaluate(
         closed_ranges: ask.version_2,
         ..options
     };
-    Ok(query::run(app, &ask.tenant, expr, options, limits).await?)
+    let mut limits = limits.clone();
+    limits.logged = ask.origin.clone().map(|origin| {
+        let query = ask.params.get("query").to_owned();
+        (query, origin)
+    });
+    Ok(query::run(app, &ask.tenant, expr, options, &limits).await?)
 }
 
 /// The parts of an answer beside the result. `stats` of the request decides whether figures are among them.
 pub(super) fn extras(ask: &Ask, answer: &Answer, timings: Timings) -> Extras {
     let query = ask.params.get("query");
-    let stats = (!ask.params.get("stats").is_empty()).then(|| {
-        let seconds = |d: Duration| d.as_secs_f64();
-        serde_json::json!({
-            "timings": {
-                "evalTotalTime": seconds(timings.preparation + timings.evaluation),
-                "resultSortTime": 0,
-                "queryPreparationTime": seconds(timings.preparation),
-                "innerEvalTime": seconds(timings.evaluation),
-                "execQueueTime": seconds(timings.queue),
-                "execTotalTime": seconds(timings.queue + timings.preparation + timings.evaluation),
-            },
-            "samples": {
-                "totalQueryableSamples": answer.stats.total_samples,
-                "samplesRead": answer.stats.samples_read,
-                "peakSamples": answer.stats.peak_samples,
-            }
-        })
-    });
+    let wanted = !ask.params.get("stats").is_empty();
+    let stats = wanted.then(|| timings.with(&answer.stats));
     Extras {
         stats,
         warnings: answer.annotations.warnings(query),

@@ -1,11 +1,14 @@
 //! What a request asks: tenant, and parameters of URL and form together.
 
-use axum::extract::{FromRequest, Request};
+use std::net::SocketAddr;
+
+use axum::extract::{ConnectInfo, FromRequest, OriginalUri, Request};
 use http::{HeaderMap, Method, header};
 use storage::model::{Matcher, MsRange, Tenant};
 
 use super::error::ApiError;
 use crate::app::AppState;
+use crate::query_log::Origin;
 use crate::tenant;
 
 pub(super) use crate::query::parse_options;
@@ -22,6 +25,8 @@ pub(super) struct Ask {
     pub(super) params: Params,
     /// Answers as Prometheus 2.45 gave them are wanted.
     pub(super) version_2: bool,
+    /// Who asks, where that is logged.
+    pub(super) origin: Option<Origin>,
 }
 
 impl FromRequest<AppState> for Ask {
@@ -37,6 +42,7 @@ impl FromRequest<AppState> for Ask {
             && text_of(request.headers(), header::CONTENT_TYPE.as_str())
                 .trim_start()
                 .starts_with("application/x-www-form-urlencoded");
+        let origin = app.query_log.is_on().then(|| origin(&request));
         let url = request.uri().query().unwrap_or_default().to_owned();
         let mut params = Params::default();
         if form {
@@ -48,7 +54,21 @@ impl FromRequest<AppState> for Ask {
             tenant,
             params,
             version_2,
+            origin,
         })
+    }
+}
+
+fn origin(request: &Request) -> Origin {
+    let extensions = request.extensions();
+    // Nested routes see the rest of their path.
+    let path = extensions.get::<OriginalUri>().map(|uri| uri.0.path());
+    Origin::Http {
+        client_ip: extensions
+            .get::<ConnectInfo<SocketAddr>>()
+            .map(|c| c.0.ip()),
+        method: request.method().to_string(),
+        path: path.unwrap_or_else(|| request.uri().path()).to_owned(),
     }
 }
 

@@ -79,7 +79,7 @@ pub(super) async fn flags() -> Response {
         .try_get_matches_from(std::env::args_os())
         .ok();
     let mut flags: BTreeMap<String, String> = BTreeMap::new();
-    for arg in command.get_arguments() {
+    for arg in command.get_arguments().filter(|arg| !arg.is_hide_set()) {
         let Some(name) = arg.get_long() else { continue };
         let join = |values: Vec<String>| values.join(",");
         let value = given

@@ -1,6 +1,7 @@
 //! Evaluation over the server's own storage: the timers and the network are left out.
 
 use promql::notation::{Written, parse_series};
+use std::path::Path;
 use storage::model::{Labels, STALE_NAN, is_stale};
 
 use super::*;
@@ -13,7 +14,10 @@ async fn blocking<T: Send + 'static>(
     app: &AppState,
     work: impl FnOnce(&AppState, &ServerStore) -> T + Send + 'static,
 ) -> T {
-    let (app, store) = (Arc::clone(app), ServerStore::new(app, &Arc::default()));
+    let (app, store) = (
+        Arc::clone(app),
+        ServerStore::new(app, &Arc::default(), Path::new("rules.yml"), "group"),
+    );
     tokio::task::spawn_blocking(move || work(&app, &store))
         .await
         .unwrap()
