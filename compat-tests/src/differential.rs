@@ -32,6 +32,9 @@ use verdict::{Outcome, Verdict, brief, verdict};
 
 /// How many cases one shrinking may ask.
 const MAX_TRIES: usize = 1500;
+/// How often upstream is asked again where the answers differ: what it puts together from a Go map has another order each time,
+/// and then `limitk`, ties, and the series that an error names are whichever came first.
+const ASKED_AGAIN: usize = 8;
 
 /// What to run.
 #[derive(Debug, Clone)]
@@ -64,7 +67,9 @@ pub struct Summary {
     /// The same to the last character.
     pub equal: usize,
     /// The same save for last digits.
-    pub close: Vec<u64>,
+    pub close: usize,
+    /// Upstream's own answers differ from time to time.
+    pub varies: usize,
     /// Differences by the part that differs.
     pub differ: BTreeMap<Part, usize>,
 }
@@ -74,12 +79,8 @@ impl std::fmt::Display for Summary {
         let differ: usize = self.differ.values().sum();
         write!(
             f,
-            "{} asked ({} errors and {} empty results of upstream's): {} equal, {} in all but the last digits, {differ} differ",
-            self.asked,
-            self.errors,
-            self.empty,
-            self.equal,
-            self.close.len()
+            "{} asked ({} errors and {} empty results of upstream's): {} equal, {} in all but last digits, {} to which upstream gives several answers, {differ} differ",
+            self.asked, self.errors, self.empty, self.equal, self.close, self.varies
         )?;
         if differ > 0 {
             write!(f, " {:?}", self.differ)?;
@@ -112,7 +113,7 @@ pub async fn run(options: &Options) -> Result<Summary> {
     let mut seen: BTreeMap<String, u64> = BTreeMap::new();
     for number in numbers {
         let case = Case::draw(options.seed, number);
-        let (upstream, ours) = run.ask(&case).await;
+        let (upstream, ours, verdict) = run.judged(&case).await;
         summary.count(&upstream);
         if options.case.is_some() {
             println!("{number}: {}\n  {}", case.text(), case.time);
@@ -122,9 +123,10 @@ pub async fn run(options: &Options) -> Result<Summary> {
                 brief(&ours)
             );
         }
-        match verdict(&case, &upstream, &ours, options.exact) {
+        match verdict {
             Verdict::Equal => summary.equal += 1,
-            Verdict::Close => summary.close.push(number),
+            Verdict::Close => summary.close += 1,
+            Verdict::Varies => summary.varies += 1,
             Verdict::Differs(part, _) => {
                 *summary.differ.entry(part).or_default() += 1;
                 let shrunk = run.shrink(case.clone(), part).await;
@@ -193,6 +195,24 @@ impl Run<'_> {
         (upstream.map_err(words), ours.map_err(words))
     }
 
+    /// Both answers and what is to be said of them.
+    async fn judged(&self, case: &Case) -> (Outcome, Outcome, Verdict) {
+        let exact = self.options.exact;
+        let (upstream, ours) = self.ask(case).await;
+        let found = verdict(case, &upstream, &ours, exact);
+        let Verdict::Differs(part, _) = found else {
+            return (upstream, ours, found);
+        };
+        for _ in 0..ASKED_AGAIN {
+            let (again, _) = self.ask(case).await;
+            let own = verdict(case, &upstream, &again, exact);
+            if matches!(own, Verdict::Differs(p, _) if p == part) {
+                return (upstream, ours, Verdict::Varies);
+            }
+        }
+        (upstream, ours, found)
+    }
+
     /// The smallest case found that differs in the same part.
     async fn shrink(&self, mut case: Case, part: Part) -> Case {
         let mut tries = 0;
@@ -202,8 +222,7 @@ impl Run<'_> {
                 if tries > MAX_TRIES {
                     return case;
                 }
-                let (upstream, ours) = self.ask(&candidate).await;
-                let found = verdict(&candidate, &upstream, &ours, self.options.exact);
+                let (_, _, found) = self.judged(&candidate).await;
                 if matches!(found, Verdict::Differs(p, _) if p == part) {
                     case = candidate;
                     continue 'smaller;

@@ -201,7 +201,7 @@ mod tests {
         for (fault, text) in [
             (Fault::Missing(1), "rte(é)"),
             (Fault::Twice(5), "rate(éé)"),
-            (Fault::Cut(1003), "rat"),
+            (Fault::Cut(1004), "rat"),
             (Fault::Other(6, '['), "rate(é["),
         ] {
             assert_eq!(fault.apply("rate(é)"), text);

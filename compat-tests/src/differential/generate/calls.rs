@@ -189,6 +189,6 @@ mod tests {
         for list in [VECTORS, SCALARS] {
             assert!(list.is_sorted_by(|a, b| a.0 < b.0));
         }
-        assert_eq!(VECTORS.len() + SCALARS.len(), 89);
+        assert_eq!(VECTORS.len() + SCALARS.len(), 90);
     }
 }
