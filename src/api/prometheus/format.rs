@@ -88,8 +88,10 @@ impl Pieces {
                 head.extend_from_slice(b"scalar\",\"result\":[");
                 write_time(&mut head, t_ms);
                 head.push(b',');
-                write_value(&mut head, value);
-                head.push(b']');
+                // Alone among values, upstream never gives a scalar an exponent.
+                head.push(b'"');
+                head.extend_from_slice(promql::lexer::format_float(value).as_bytes());
+                head.extend_from_slice(b"\"]");
                 Series::None
             }
             Value::String(t_ms, text) => {
@@ -382,6 +384,10 @@ mod tests {
         assert_eq!(
             text(Value::Scalar(1500, 2.0), Extras::default()).await,
             r#"{"status":"success","data":{"resultType":"scalar","result":[1.500,"2"]}}"#
+        );
+        assert_eq!(
+            text(Value::Scalar(1500, 1e-7), Extras::default()).await,
+            r#"{"status":"success","data":{"resultType":"scalar","result":[1.500,"0.0000001"]}}"#
         );
         let labels = Labels::from_pairs([("a", "x\"y"), ("__name__", "up")]);
         let sample = VectorSample {
