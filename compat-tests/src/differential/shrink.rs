@@ -170,7 +170,7 @@ fn with_less(expr: &Expr) -> Vec<Expr> {
                 inner: inner.clone(),
             };
             out.push(of(None));
-            for grouping in grouping {
+            if let Some(grouping) = grouping {
                 for labels in without_one(&grouping.labels) {
                     let mut grouping = grouping.clone();
                     grouping.labels = labels;
