@@ -39,7 +39,7 @@ pub enum Expr {
     /// A subquery.
     Subquery {
         /// What is asked at each of its steps.
-        inner: Box<Expr>,
+        inner: Box<Self>,
         /// How far back, as written.
         range: String,
         /// The distance of its steps; the server's own where absent.
@@ -54,7 +54,7 @@ pub enum Expr {
         /// What it returns.
         returns: Kind,
         /// Its arguments.
-        args: Vec<Expr>,
+        args: Vec<Self>,
     },
     /// An aggregation.
     Aggregate {
@@ -63,28 +63,28 @@ pub enum Expr {
         /// By or without which labels.
         grouping: Option<Grouping>,
         /// The number or label name of those that take one.
-        param: Option<Box<Expr>>,
+        param: Option<Box<Self>>,
         /// What is aggregated.
-        inner: Box<Expr>,
+        inner: Box<Self>,
     },
     /// A sign before an expression.
     Signed {
         /// `-` or `+`.
         sign: char,
         /// What has it.
-        inner: Box<Expr>,
+        inner: Box<Self>,
     },
     /// Two operands and what is between them.
     Binary {
         /// The left operand.
-        lhs: Box<Expr>,
+        lhs: Box<Self>,
         /// The operator with its modifiers.
         op: Operator,
         /// The right operand.
-        rhs: Box<Expr>,
+        rhs: Box<Self>,
     },
     /// Parentheses that nothing asks for.
-    Paren(Box<Expr>),
+    Paren(Box<Self>),
 }
 
 /// The labels of an aggregation.

@@ -287,10 +287,10 @@ impl Pairing<'_> {
                 if is_present(value) {
                     self.out.put(slot, step, Sample::Float(value))?;
                 }
-            } else if let (Some(a), Some(b)) = (many.get(step), one.get(step)) {
-                if let Some(outcome) = self.outcome(m, step, &a, &b) {
-                    self.put(slot, step, outcome)?;
-                }
+            } else if let (Some(a), Some(b)) = (many.get(step), one.get(step))
+                && let Some(outcome) = self.outcome(m, step, &a, &b)
+            {
+                self.put(slot, step, outcome)?;
             }
         }
         Ok(())

@@ -84,7 +84,7 @@ impl Generator<'_> {
             _ => self.dice.chance(1),
         };
         Operator {
-            symbol: *self.dice.pick::<&str>(list),
+            symbol: self.dice.pick::<&str>(list),
             bool,
             bare: self.dice.chance(25),
             ..Operator::default()
