@@ -9,6 +9,7 @@ mod number;
 mod otlp;
 mod promql;
 mod value;
+mod verbatim;
 
 use serde_json::Value;
 
@@ -16,6 +17,7 @@ use crate::case::Case;
 use crate::http::Response;
 pub use number::same_number;
 pub use value::{bag, canonical, close, drop_path, strict};
+pub use verbatim::{Part, verbatim};
 
 /// What one side of a comparison holds.
 #[derive(Debug, Clone)]

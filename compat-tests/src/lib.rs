@@ -12,6 +12,7 @@
 pub mod case;
 pub mod compare;
 pub mod differences;
+pub mod differential;
 pub mod feed;
 pub mod grpc;
 pub mod http;

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use compat_tests::differences::{self, Differences};
+use compat_tests::differential;
 use compat_tests::http::Client;
 use compat_tests::live::Comparison;
 use compat_tests::promqltest::runner::Runner;
@@ -31,8 +32,35 @@ enum Command {
     Suite(Suite),
     /// Send the same data and requests to Trilobite and to the real servers, and compare
     Live(Live),
+    /// Ask Trilobite and a real Prometheus expressions made up from a seed, and compare
+    Differential(Differential),
     /// Write the own datasets anew
     Sample,
+}
+
+#[derive(Args)]
+struct Differential {
+    /// Trilobite's web address; an empty server, or one that holds the dataset already
+    #[arg(long)]
+    ours: String,
+    /// A real Prometheus with --web.enable-remote-write-receiver, likewise
+    #[arg(long)]
+    prometheus: String,
+    /// The seed of the expressions
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// The seed of the dataset
+    #[arg(long, default_value_t = 1)]
+    data: u64,
+    /// How many expressions
+    #[arg(long, default_value_t = 2000)]
+    count: u64,
+    /// Only the expression of this number, with both answers
+    #[arg(long)]
+    case: Option<u64>,
+    /// Count a difference in the last digits too
+    #[arg(long)]
+    exact: bool,
 }
 
 #[derive(Args)]
@@ -148,6 +176,7 @@ async fn main() -> ExitCode {
         Command::Promqltest(args) => promqltest(args).await,
         Command::Suite(args) => run_suite(args).await,
         Command::Live(args) => run_live(args).await,
+        Command::Differential(args) => run_differential(args).await,
         Command::Sample => compat_tests::sample::write(&suite::own_root()).map(|()| true),
     };
     match outcome {
@@ -331,6 +360,21 @@ async fn run_live(args: Live) -> Result<bool> {
         "give --prometheus, --loki or --jaeger, and cases for it"
     );
     Ok(finish(&all))
+}
+
+async fn run_differential(args: Differential) -> Result<bool> {
+    let options = differential::Options {
+        ours: args.ours,
+        prometheus: args.prometheus,
+        seed: args.seed,
+        data: args.data,
+        count: args.count,
+        case: args.case,
+        exact: args.exact,
+    };
+    let summary = differential::run(&options).await?;
+    println!("seed {}: {summary}", options.seed);
+    Ok(summary.differ.is_empty())
 }
 
 /// The signal that a kind of cases asks for, as the folders of the own data are called.

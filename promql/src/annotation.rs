@@ -100,6 +100,9 @@ pub struct Annotations {
     entries: IndexMap<String, Entry>,
 }
 
+/// Warnings, and infos, that an answer shows, as upstream's does.
+const MAX_SHOWN: usize = 10;
+
 impl Annotations {
     /// Adds a remark about the expression that starts at this byte of the query.
     pub(crate) fn add(&mut self, note: &Note<'_>, position: usize) {
@@ -155,7 +158,17 @@ impl Annotations {
 
     fn texts(&self, query: &str, is_info: bool) -> Vec<String> {
         let wanted = self.entries.iter().filter(|(_, e)| e.is_info == is_info);
-        wanted.map(|(text, e)| e.text(text, query)).collect()
+        let mut texts: Vec<String> = wanted
+            .clone()
+            .take(MAX_SHOWN)
+            .map(|(text, e)| e.text(text, query))
+            .collect();
+        let omitted = wanted.count() - texts.len();
+        if omitted > 0 {
+            let kind = if is_info { "info" } else { "warning" };
+            texts.push(format!("{omitted} more {kind} annotations omitted"));
+        }
+        texts
     }
 
     fn put(&mut self, text: String, mut entry: Entry) {
@@ -378,5 +391,15 @@ mod tests {
             a.warnings("x"),
             ["PromQL warning: quantile value should be between 0 and 1, got 2 (1:1)"]
         );
+    }
+
+    #[test]
+    fn beyond_ten_remarks_of_a_kind_only_their_number_is_shown() {
+        let mut a = Annotations::default();
+        (2..14).for_each(|n| a.add(&Note::InvalidQuantile(f64::from(n)), 0));
+        let shown = a.warnings("x");
+        assert_eq!(shown.len(), 11);
+        assert_eq!(shown[10], "2 more warning annotations omitted");
+        assert_eq!(a.infos("x"), [""; 0]);
     }
 }

@@ -58,7 +58,7 @@ impl Checker<'_> {
                     e.span,
                     format!(
                         "subquery is only allowed on instant vector, got {} instead",
-                        found.documented()
+                        found.as_str()
                     ),
                 )
             }

@@ -64,14 +64,18 @@ fn resolve(duration: &mut Duration, shape: QueryShape, sign: Sign) -> Result<(),
         return Ok(());
     };
     let seconds = evaluate(expr, shape)?;
+    if !seconds.is_finite() {
+        return Err(error(expr, "duration is NaN or infinite"));
+    }
     if sign == Sign::Positive && seconds <= 0.0 {
         return Err(error(expr, "duration must be greater than 0"));
     }
     // The bound of the parser's literals: milliseconds that still fit 64 bits as nanoseconds.
-    if !seconds.is_finite() || seconds.abs() > (i64::MAX / 1_000_000_000) as f64 {
+    if seconds.abs() > (i64::MAX / 1_000_000_000) as f64 {
         return Err(error(expr, "duration is out of range"));
     }
-    *duration = Duration::Millis((seconds * 1000.0).round() as i64);
+    // A literal is rounded; what is computed loses what is below a millisecond.
+    *duration = Duration::Millis((seconds * 1000.0) as i64);
     Ok(())
 }
 
@@ -103,9 +107,64 @@ fn evaluate(expr: &DurationExpr, shape: QueryShape) -> Result<f64, DurationError
 }
 
 fn error(expr: &DurationExpr, message: &str) -> DurationError {
+    let (start, end) = place(expr);
     DurationError {
-        start: expr.span.start,
-        end: expr.span.end,
+        start,
+        end,
         message: message.to_owned(),
+    }
+}
+
+/// Where upstream says that an expression stands: from its first operand to its last, without a function's name.
+fn place(expr: &DurationExpr) -> (usize, usize) {
+    match &expr.kind {
+        DurationKind::Binary(_, a, b) | DurationKind::MinOf(a, b) | DurationKind::MaxOf(a, b) => {
+            (place(a).0, place(b).1)
+        }
+        DurationKind::Unary(_, inner) => (expr.span.start, place(inner).1),
+        _ => (expr.span.start, expr.span.end),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn range(text: &str) -> Result<Duration, String> {
+        let mut expr = crate::parse(text, &crate::ParseOptions::default()).unwrap();
+        let shape = QueryShape {
+            step_ms: 1000,
+            range_ms: 0,
+        };
+        resolve_durations(&mut expr, shape).map_err(|error| error.to_string())?;
+        let Expr::Matrix(matrix) = expr else {
+            panic!("{text} is no range");
+        };
+        Ok(matrix.range)
+    }
+
+    #[test]
+    fn what_is_computed_loses_what_is_below_a_millisecond() {
+        assert_eq!(range("up[1m / 7]"), Ok(Duration::Millis(8571)));
+        assert_eq!(range("up[1m / 9 + 0.0004]"), Ok(Duration::Millis(6667)));
+        assert_eq!(range("up[2m / 7 / 2]"), Ok(Duration::Millis(8571)));
+        assert_eq!(range("up[8.9999 * step()]"), Ok(Duration::Millis(8999)));
+    }
+
+    #[test]
+    fn a_fault_is_placed_from_the_first_operand_to_the_last() {
+        let positive = "duration must be greater than 0";
+        for (text, place, message) in [
+            ("up[min_of(range(), 1m)]", "10:21", positive),
+            ("up[step() - 1m]", "3:14", positive),
+            ("up[step() / range()]", "3:19", "division by zero"),
+            (
+                "up[10 ^ (400 * step())]",
+                "3:21",
+                "duration is NaN or infinite",
+            ),
+        ] {
+            assert_eq!(range(text), Err(format!("{place}: {message}")), "{text}");
+        }
     }
 }

@@ -91,6 +91,7 @@ pub(crate) fn tokens(input: &str) -> Vec<Token> {
         parens: 0,
         brackets: None,
         braces: false,
+        counted: false,
         out: Vec::new(),
     };
     while lexer.step() {}
@@ -103,11 +104,15 @@ struct Lexer<'a> {
     parens: usize,
     brackets: Option<Bracket>,
     braces: bool,
+    /// A number has opened some brackets of this text; upstream does not ask again in later ones.
+    counted: bool,
     out: Vec<Token>,
 }
 
 /// State within square brackets.
 struct Bracket {
+    /// No number has come yet: upstream is stricter, and words faults otherwise, until one has.
+    opening: bool,
     /// A colon has come.
     colon: bool,
 }
@@ -124,6 +129,9 @@ impl Lexer<'_> {
             return self.within_braces(c);
         }
         let rest = &self.input[self.at..];
+        if self.opens_brackets() && !may_open_brackets(rest) {
+            return self.unknown_duration(c);
+        }
         match c {
             ',' if self.brackets.is_none() || self.parens > 0 => self.one(TokenKind::Comma),
             '*' => self.operator(BinaryOp::Mul),
@@ -171,7 +179,10 @@ impl Lexer<'_> {
                 self.fault(start, "unexpected left bracket '['".to_owned())
             }
             '[' => {
-                self.brackets = Some(Bracket { colon: false });
+                self.brackets = Some(Bracket {
+                    colon: false,
+                    opening: true,
+                });
                 self.one(TokenKind::LeftBracket)
             }
             ']' if self.brackets.is_none() => {
@@ -187,6 +198,15 @@ impl Lexer<'_> {
             ':' | '_' | 'a'..='z' | 'A'..='Z' => match &mut self.brackets {
                 None => self.word(),
                 Some(bracket) if c == ':' => {
+                    if bracket.opening && (bracket.colon || !self.counted) {
+                        let fault = if self.counted {
+                            "unexpected repeated colon in duration expression"
+                        } else {
+                            "unexpected colon before duration in duration expression"
+                        };
+                        self.one(TokenKind::Colon);
+                        return self.fault(self.at, fault.to_owned());
+                    }
                     if bracket.colon {
                         return self.fault(start, "unexpected colon ':'".to_owned());
                     }
@@ -240,16 +260,9 @@ impl Lexer<'_> {
 
     fn end(&mut self) -> bool {
         let start = self.at;
-        let after_bracket = matches!(
-            self.out.last(),
-            Some(Token {
-                kind: TokenKind::LeftBracket | TokenKind::Operator(_),
-                ..
-            })
-        );
         let fault = if self.braces {
             "unexpected end of input inside braces"
-        } else if self.brackets.is_some() && after_bracket {
+        } else if self.opens_brackets() {
             "unexpected end of input in duration expression"
         } else if self.parens > 0 {
             "unclosed left parenthesis"
@@ -276,6 +289,7 @@ impl Lexer<'_> {
             "step" => TokenKind::Keyword(Keyword::Step),
             "range" => TokenKind::Keyword(Keyword::Range),
             "min_of" | "max_of" => TokenKind::Identifier,
+            _ if self.opens_brackets() => return self.unknown_duration(c),
             _ => {
                 let message = format!(
                     "unexpected character: {}, expected ':'",
@@ -287,7 +301,24 @@ impl Lexer<'_> {
         self.emit(kind, self.at + len)
     }
 
+    /// Whether it stands in brackets before the first number.
+    fn opens_brackets(&self) -> bool {
+        self.brackets.as_ref().is_some_and(|b| b.opening)
+    }
+
+    fn unknown_duration(&mut self, c: char) -> bool {
+        let message = format!(
+            "unexpected character in duration expression: {}",
+            text::quote_char(Some(c))
+        );
+        self.fault(self.at, message)
+    }
+
     fn number(&mut self) -> bool {
+        if let Some(bracket) = &mut self.brackets {
+            self.counted |= bracket.opening;
+            bracket.opening = false;
+        }
         let rest = &self.input[self.at..];
         match number::scan(rest) {
             Ok(number::Scanned::Number(len)) => self.emit(TokenKind::Number, self.at + len),
@@ -418,13 +449,25 @@ impl Token {
             TokenKind::Number => format!("number {}", abbreviated(text)),
             TokenKind::Duration => format!("duration {}", abbreviated(text)),
             TokenKind::String(_) => format!("string {}", abbreviated(text)),
+            TokenKind::Keyword(Keyword::Start | Keyword::End) => quote(text),
             TokenKind::Keyword(_) => format!("<{text}>"),
+            TokenKind::EqualRegex | TokenKind::NotRegex => format!("<op:{text}>"),
             TokenKind::Operator(BinaryOp::Ne) if text == "!=" => "<op:!=>".to_owned(),
             TokenKind::Operator(_) => format!("<op:{text}>"),
+            TokenKind::At => "<op:@>".to_owned(),
             TokenKind::Aggregate(_) => format!("<aggr:{text}>"),
             TokenKind::Fault(message) => message.clone(),
             _ => quote(text),
         }
+    }
+}
+
+/// Whether brackets may go on so before their first number; words are looked at by themselves.
+fn may_open_brackets(rest: &str) -> bool {
+    match rest.as_bytes() {
+        [b'.', next, ..] => next.is_ascii_digit(),
+        [first, ..] => first.is_ascii_alphanumeric() || b"]:()+-*/%^,_".contains(first),
+        [] => false,
     }
 }
 
@@ -502,6 +545,22 @@ mod tests {
             ("(up", 3, "unclosed left parenthesis"),
             ("up{a", 4, "unexpected end of input inside braces"),
             ("up[1m:1m:1m]", 8, "unexpected colon ':'"),
+            (
+                "up[m]",
+                3,
+                "unexpected character in duration expression: 'm'",
+            ),
+            (
+                "up[@",
+                3,
+                "unexpected character in duration expression: '@'",
+            ),
+            ("up[1m +", 7, "unclosed left bracket"),
+            (
+                "up[step():]",
+                10,
+                "unexpected colon before duration in duration expression",
+            ),
             ("up[1m * up]", 8, "unexpected character: 'u', expected ':'"),
         ];
         for (input, start, message) in cases {

@@ -89,6 +89,8 @@ struct Parser<'a> {
     options: ParseOptions,
     errors: Vec<ParseError>,
     nesting: usize,
+    /// Aggregations that are being read, which a fault without a nearer context is told of.
+    aggregations: usize,
     /// Depth of the expression read last.
     depth: usize,
 }
@@ -103,6 +105,7 @@ impl<'a> Parser<'a> {
             options,
             errors: Vec::new(),
             nesting: 0,
+            aggregations: 0,
             depth: 0,
         }
     }
@@ -284,6 +287,10 @@ impl<'a> Parser<'a> {
         let mut message = match &token.kind {
             TokenKind::Fault(message) => message.clone(),
             _ => format!("unexpected {}", token.describe(self.text)),
+        };
+        let context = match context {
+            "" if self.aggregations > 0 => "aggregation",
+            context => context,
         };
         if !matches!(token.kind, TokenKind::Fault(_)) {
             if !context.is_empty() {

@@ -184,7 +184,8 @@ fn vector() -> impl Strategy<Value = Expr> {
                 )),
                 (
                     inner.clone(),
-                    duration(),
+                    // Without a number before its colon a subquery is refused.
+                    millis(),
                     prop::option::of(duration()),
                     at()
                 )

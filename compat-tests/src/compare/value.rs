@@ -22,7 +22,12 @@ pub fn strict(a: &Value, b: &Value, path: &str) -> Option<String> {
     })
 }
 
-fn walk(a: &Value, b: &Value, path: &str, same: &dyn Fn(&Value, &Value) -> bool) -> Option<String> {
+pub(super) fn walk(
+    a: &Value,
+    b: &Value,
+    path: &str,
+    same: &dyn Fn(&Value, &Value) -> bool,
+) -> Option<String> {
     match (a, b) {
         (Value::Object(x), Value::Object(y)) => {
             let keys: BTreeSet<&String> = x.keys().chain(y.keys()).collect();

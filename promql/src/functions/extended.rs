@@ -81,18 +81,19 @@ fn float_change(kind: Change, w: &Window<'_>) -> Option<f64> {
     let points = &w.floats;
     let ends = ends(points, w)?;
     let (left, right) = float_ends(points, w, ends, kind.counter);
-    let mut result = right - left;
-    if kind.counter {
-        let mut before = left;
-        let within = &points.values[inside(points, w, ends)];
-        for &v in within.iter().chain([&right]) {
-            if v < before {
-                result += before;
-            }
-            before = v;
-        }
+    if !kind.counter {
+        return Some(right - left);
     }
-    Some(result)
+    let (mut before, mut lost) = (left, 0.0);
+    let within = &points.values[inside(points, w, ends)];
+    for &v in within.iter().chain([&right]) {
+        if v < before {
+            lost += before;
+        }
+        before = v;
+    }
+    // Summed up before it is added, as upstream does: in another order the last digit is another.
+    Some(right - left + lost)
 }
 
 type HistogramPoints<'a> = Points<'a, Arc<FloatHistogram>>;

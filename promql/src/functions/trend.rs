@@ -2,6 +2,7 @@
 
 use super::window::{Remarks, Value, Window, float};
 use crate::kahan::{Kahan, Number};
+use crate::number::format_g;
 
 /// The floats of a range, two at least; remarks on histograms beside them.
 fn floats<'a>(w: &Window<'a>, remarks: &mut Remarks<'_>) -> Option<(&'a [i64], &'a [f64])> {
@@ -58,8 +59,13 @@ pub(crate) fn double_exponential_smoothing(
 ) -> Result<Value, String> {
     for (name, letter, factor) in [("smoothing", "sf", smoothing), ("trend", "tf", trend)] {
         if factor <= 0.0 || factor >= 1.0 {
+            let factor = if factor.is_finite() {
+                format!("{factor:.6}")
+            } else {
+                format_g(factor)
+            };
             return Err(format!(
-                "invalid {name} factor. Expected: 0 < {letter} < 1, got: {factor:.6}"
+                "invalid {name} factor. Expected: 0 < {letter} < 1, got: {factor}"
             ));
         }
     }

@@ -61,8 +61,34 @@ pub(super) fn exponential_bound(index: i32, schema: i32) -> f64 {
     if part == 0 {
         return power_of_two(whole);
     }
-    let fraction = 0.5 * (part as f64 / steps as f64).exp2();
-    scale(fraction, whole + 1)
+    scale(fraction(part << (8 - schema)), whole + 1)
+}
+
+/// The bound at `part` 256ths of the way from 0.5 to 1, as upstream's table holds it: not the nearest float to the power of
+/// two but the product of the square roots that `part` is made of, of which the first is one float too small.
+fn fraction(part: i64) -> f64 {
+    const ROOTS: [f64; 8] = {
+        let bits: [u64; 8] = [
+            0x3ff6_a09e_667f_3bcc,
+            0x3ff3_06fe_0a31_b715,
+            0x3ff1_72b8_3c7d_517b,
+            0x3ff0_b558_6cf9_890f,
+            0x3ff0_59b0_d315_8574,
+            0x3ff0_2c9a_3e77_8061,
+            0x3ff0_163d_a9fb_3335,
+            0x3ff0_0b1a_fa5a_bcbf,
+        ];
+        let mut roots = [0.0; 8];
+        let mut at = 0;
+        while at < 8 {
+            roots[at] = f64::from_bits(bits[at]);
+            at += 1;
+        }
+        roots
+    };
+    let taken = ROOTS.iter().enumerate();
+    let taken = taken.filter(|(at, _)| part >> (7 - at) & 1 == 1);
+    taken.fold(0.5, |product, (_, root)| product * root)
 }
 
 fn power_of_two(exponent: i64) -> f64 {

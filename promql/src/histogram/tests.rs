@@ -73,6 +73,20 @@ fn text_lists_what_holds_something() {
 }
 
 #[test]
+fn bounds_between_powers_of_two_are_those_of_upstreams_table() {
+    // As a genuine server shows them: the nearest floats to the powers would end in 03, 45, 12 and 29.
+    for (index, schema, bound) in [
+        (3, 1, 2.828_427_124_746_19),
+        (-1, 2, 0.840_896_415_253_714_4),
+        (-1, 3, 0.917_004_043_204_671_1),
+        (6, 3, 1.681_792_830_507_428_8),
+        (1, 8, 1.002_711_275_050_202_5),
+    ] {
+        assert_eq!(bounds::exponential_bound(index, schema), bound);
+    }
+}
+
+#[test]
 fn bounds_of_every_schema_meet_at_powers_of_two() {
     for schema in -4..=8 {
         let index = if schema >= 0 { 1 << schema } else { 1 };

@@ -7,8 +7,10 @@ use crate::lexer::{Keyword, TokenKind, quote_bytes};
 impl Parser<'_> {
     pub(super) fn aggregate(&mut self, op: AggregateOp) -> Parsed<Expr> {
         let start = self.next().start;
+        self.aggregations += 1;
         let before = self.grouping()?;
         let mut args = self.arguments()?;
+        self.aggregations -= 1;
         let (without, grouping) = match before {
             Some(grouping) => grouping,
             None => self.grouping()?.unwrap_or_default(),

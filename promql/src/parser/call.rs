@@ -1,7 +1,7 @@
 //! Calls of functions: `name(argument, …)`.
 
 use super::{Parsed, Parser};
-use crate::ast::{Call, Expr, Span};
+use crate::ast::{BinaryOp, Call, Expr, Span};
 use crate::functions::Func;
 use crate::lexer::{TokenKind, quote};
 
@@ -21,6 +21,18 @@ impl Parser<'_> {
         Ok(Expr::Call(Call { func, args, span }))
     }
 
+    /// Whether what comes next cannot begin an argument.
+    fn ends_arguments(&self) -> bool {
+        match self.peek().kind {
+            TokenKind::RightParen | TokenKind::Comma | TokenKind::RightBrace => true,
+            TokenKind::Operator(op) => {
+                let is_word = op.as_str().starts_with(|c: char| c.is_ascii_alphabetic());
+                !is_word && !matches!(op, BinaryOp::Add | BinaryOp::Sub)
+            }
+            _ => false,
+        }
+    }
+
     /// `(expr, expr)`; leaves the depth of the deepest, with the level above them.
     pub(super) fn arguments(&mut self) -> Parsed<Vec<Expr>> {
         self.expect(&TokenKind::LeftParen, "", "")?;
@@ -34,7 +46,7 @@ impl Parser<'_> {
                     break;
                 }
                 let comma = self.expect(&TokenKind::Comma, "", "")?;
-                if self.peek().kind == TokenKind::RightParen {
+                if self.ends_arguments() {
                     let span = Span::new(comma.start, comma.end);
                     return Err(
                         self.stop(span, "trailing commas not allowed in function call args")

@@ -20,9 +20,13 @@ impl Parser<'_> {
         self.duration(expr)
     }
 
-    /// What follows `offset`: one term with an optional sign, so that `a offset 1m + 2` is a sum.
+    /// What follows `offset`: one term with an optional sign, so that `a offset 1m + 2` is a sum. As upstream has it, a term
+    /// in parentheses goes on instead: `a offset (1m) + 2` is all offset.
     pub(super) fn offset_value(&mut self) -> Parsed<Duration> {
-        let expr = self.signed_duration(None, "offset")?;
+        let expr = match self.peek().kind {
+            TokenKind::LeftParen => self.duration_operators(0, "offset")?,
+            _ => self.signed_duration(None, "offset")?,
+        };
         self.duration(expr)
     }
 

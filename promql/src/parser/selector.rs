@@ -137,9 +137,8 @@ impl Parser<'_> {
 
     /// `[range]` or `[range:step]`
     fn range(&mut self, expr: Expr) -> Parsed<Expr> {
-        const CONTEXT: &str = "subquery or range selector";
         let bracket = self.next();
-        let range = self.positive_duration(CONTEXT)?;
+        let range = self.positive_duration("subquery or range selector")?;
         if self.take(&TokenKind::Colon) {
             let step = if self.peek().kind == TokenKind::RightBracket {
                 None
@@ -159,7 +158,11 @@ impl Parser<'_> {
                 span,
             }));
         }
-        self.expect(&TokenKind::RightBracket, CONTEXT, "\":\" or \"]\"")?;
+        self.expect(
+            &TokenKind::RightBracket,
+            "subquery or range",
+            "\":\" or \"]\"",
+        )?;
         let fault = Span::new(bracket.start, self.last_end());
         let Expr::Vector(vector) = expr else {
             return Err(self.stop(fault, "ranges only allowed for vector selectors"));

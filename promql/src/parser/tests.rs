@@ -180,6 +180,30 @@ fn faults_are_told_in_upstreams_words() {
             "up{,}",
             "1:4: parse error: unexpected \",\" in label matching, expected identifier or \"}\"",
         ),
+        (
+            "sum(up down)",
+            "1:8: parse error: unexpected identifier \"down\" in aggregation",
+        ),
+        (
+            "sum by (job) up",
+            "1:14: parse error: unexpected identifier \"up\" in aggregation",
+        ),
+        (
+            "sum(up) down",
+            "1:9: parse error: unexpected identifier \"down\"",
+        ),
+        (
+            "up @@ 1",
+            "1:5: parse error: unexpected <op:@> in @, expected timestamp",
+        ),
+        (
+            "up offset (1m) / up",
+            "1:18: parse error: unexpected identifier \"up\" in offset, expected number, duration, step(), or range()",
+        ),
+        (
+            "topk(1,, up)",
+            "1:7: parse error: trailing commas not allowed in function call args",
+        ),
         ("1 ** 2", "1:4: parse error: unexpected <op:*>"),
         (
             "1 == 1",

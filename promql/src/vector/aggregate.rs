@@ -218,8 +218,18 @@ impl Group {
             };
             self.histograms.resize_with(steps, || None);
         }
+        let is_after_float = match &self.column {
+            Column::Sums(sums) => sums[step].1,
+            Column::Means(means) => means[step].1,
+            Column::Values(_) | Column::Spreads(_) => false,
+        };
         match &mut self.histograms[step] {
-            None => self.histograms[step] = Some(Box::new(HistogramCell::new(h))),
+            None => {
+                let mut cell = HistogramCell::new(h);
+                // Nothing comes of histograms with floats before them; upstream does not even look at how they fit together.
+                cell.incompatible = is_after_float;
+                self.histograms[step] = Some(Box::new(cell));
+            }
             Some(cell) if cell.incompatible => {}
             Some(cell) => match cell.add(op, h) {
                 Ok(true) => remark(&Note::BoundsReconciled(HistogramOperation::Aggregation)),

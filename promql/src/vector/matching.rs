@@ -3,13 +3,14 @@
 //! Series are grouped by their match labels once; within a group, steps are gone through, because
 //! a series may stand in for another at other steps.
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use storage::model::{Labels, METRIC_NAME};
 
-use super::binary::{Operator, apply};
+use super::binary::{Operator, Outcome, apply};
 use super::output::{Frame, MatchError, Output};
 use super::{ABSENT, Sample, StepSeries, is_present, without_metric};
 use crate::annotation::Note;
+use crate::lexer::quote;
 
 /// How many series of one side may meet one of the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -172,7 +173,7 @@ pub(crate) fn combine(
         drop_metric: op.changes_metric() || (bool_modifier && !frame.delayed_names),
         out: Output::judged_later(frame),
         slots: HashMap::new(),
-        remark,
+        notes: HashMap::new(),
     };
     // Nothing is matched, and nothing refused, at steps where a side has no sample at all.
     let alive = |side: &[StepSeries]| -> Vec<bool> {
@@ -200,9 +201,17 @@ pub(crate) fn combine(
                 .collect()
         });
         for step in (0..steps).filter(|i| live[*i]) {
-            pairing.step(&group, step)?;
+            if let Err(error) = pairing.step(&group, step) {
+                let refusal = (0..steps)
+                    .filter(|i| live[*i])
+                    .find_map(|step| pairing.refusal(step));
+                return Err(refusal.unwrap_or(error));
+            }
         }
     }
+    let mut notes: Vec<_> = pairing.notes.into_iter().collect();
+    notes.sort_unstable_by_key(|(step, _)| *step);
+    notes.into_iter().for_each(|(_, (_, note))| remark(note));
     Ok(pairing.out.finish())
 }
 
@@ -217,7 +226,8 @@ struct Pairing<'a> {
     out: Output,
     /// Result series of a pair; a side that is filled in has no position.
     slots: HashMap<(Option<usize>, Option<usize>), usize>,
-    remark: &'a mut dyn FnMut(Note<'static>),
+    /// For each step the remark on the pair that upstream comes to last, with the pair's place: it keeps no others.
+    notes: HashMap<usize, (usize, Note<'static>)>,
 }
 
 impl Pairing<'_> {
@@ -277,35 +287,51 @@ impl Pairing<'_> {
                 if is_present(value) {
                     self.out.put(slot, step, Sample::Float(value))?;
                 }
-            } else if let (Some(a), Some(b)) = (many.get(step), one.get(step)) {
-                self.samples(slot, step, &a, &b)?;
+            } else if let (Some(a), Some(b)) = (many.get(step), one.get(step))
+                && let Some(outcome) = self.outcome(m, step, &a, &b)
+            {
+                self.put(slot, step, outcome)?;
             }
         }
         Ok(())
     }
 
-    fn samples(
+    /// The result of two samples, where they have one, and whether a comparison holds. `place` is that of the pair among
+    /// those of its step.
+    fn outcome(
         &mut self,
-        slot: usize,
+        place: usize,
         step: usize,
         many: &Sample,
         one: &Sample,
-    ) -> Result<(), MatchError> {
-        let outcome = if self.swapped {
+    ) -> Option<(Sample, bool)> {
+        let outcome = self.applied(many, one);
+        if let Some(note) = outcome.note
+            && self.notes.get(&step).is_none_or(|(last, _)| *last < place)
+        {
+            self.notes.insert(step, (place, note));
+        }
+        Some((outcome.value?, outcome.holds))
+    }
+
+    fn applied(&self, many: &Sample, one: &Sample) -> Outcome {
+        if self.swapped {
             apply(self.op, one, many)
         } else {
             apply(self.op, many, one)
-        };
-        if let Some(note) = outcome.note {
-            (self.remark)(note);
         }
-        let Some(value) = outcome.value else {
-            return Ok(());
-        };
+    }
+
+    fn put(
+        &mut self,
+        slot: usize,
+        step: usize,
+        (value, holds): (Sample, bool),
+    ) -> Result<(), MatchError> {
         if self.bool_modifier {
-            let truth = f64::from(u8::from(outcome.holds));
+            let truth = f64::from(u8::from(holds));
             self.out.put(slot, step, Sample::Float(truth))
-        } else if outcome.holds {
+        } else if holds {
             self.out.put(slot, step, value)
         } else {
             Ok(())
@@ -337,38 +363,98 @@ impl Pairing<'_> {
             let Some(sample) = self.many[m].get(step) else {
                 continue;
             };
+            // A pair that has no result has not met.
+            let Some(outcome) = self.outcome(m, step, &sample, &one_value) else {
+                continue;
+            };
             let slot = self.slot(Some(m), one)?;
-            if one_to_one && !seen.is_empty() {
-                return Err("multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)".into());
-            }
-            if seen.contains(&slot) {
-                return Err(
-                    "multiple matches for labels: grouping labels must ensure unique matches"
-                        .into(),
-                );
+            if (one_to_one && !seen.is_empty()) || seen.contains(&slot) {
+                return Err(self.met_twice());
             }
             seen.push(slot);
-            self.samples(slot, step, &sample, &one_value)?;
+            self.put(slot, step, outcome)?;
         }
         if seen.is_empty()
             && let (Some(fill), Some(sample)) = (self.matching.fill_left, &one_sample)
         {
-            let slot = self.slot(None, one)?;
-            self.samples(slot, step, &Sample::Float(fill), sample)?;
+            // Whatever is left over on the one side comes behind all pairs.
+            let place = self.many.len() + one.unwrap_or(0);
+            let fill = Sample::Float(fill);
+            if let Some(outcome) = self.outcome(place, step, &fill, sample) {
+                let slot = self.slot(None, one)?;
+                self.put(slot, step, outcome)?;
+            }
         }
         Ok(())
     }
 
+    /// What is wrong first at a step, in the order in which upstream looks at series: the "one" side, then the other. Groups
+    /// are gone through one after the other, so what is found first is not what upstream tells.
+    fn refusal(&self, step: usize) -> Option<MatchError> {
+        let mut ones: HashMap<Labels, usize> = HashMap::new();
+        for (at, series) in self.one.iter().enumerate().filter(|(_, s)| s.has(step)) {
+            if let Some(first) = ones.insert(self.matching.key(&series.labels), at) {
+                return Some(self.duplicates(first, at));
+            }
+        }
+        let one_to_one = self.matching.cardinality == Cardinality::OneToOne;
+        let mut seen: HashSet<(Labels, Option<Labels>)> = HashSet::new();
+        for many in self.many {
+            let key = self.matching.key(&many.labels);
+            let one = ones.get(&key).map(|at| &self.one[*at]);
+            let one_sample = one.and_then(|one| one.get(step));
+            let one_sample = one_sample.or(self.matching.fill_right.map(Sample::Float));
+            let (Some(sample), Some(one_sample)) = (many.get(step), one_sample) else {
+                continue;
+            };
+            if self.applied(&sample, &one_sample).value.is_none() {
+                continue;
+            }
+            let result = (!one_to_one).then(|| {
+                let one = one.map_or(&key, |one| &one.labels);
+                self.matching.result(&many.labels, one, self.drop_metric)
+            });
+            if !seen.insert((key, result)) {
+                return Some(self.met_twice());
+            }
+        }
+        None
+    }
+
+    /// Several series of the "many" side met one where they must not.
+    fn met_twice(&self) -> MatchError {
+        if self.matching.cardinality == Cardinality::OneToOne {
+            "multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)".into()
+        } else {
+            "multiple matches for labels: grouping labels must ensure unique matches".into()
+        }
+    }
+
     fn duplicates(&self, first: usize, second: usize) -> MatchError {
-        let mut pair = [first, second].map(|i| self.one[i].labels.to_string());
+        let mut pair = [first, second].map(|i| printed(&self.one[i].labels));
         pair.sort();
-        let group = self.matching.key(&self.one[second].labels);
+        let group = printed(&self.matching.key(&self.one[second].labels));
         let side = if self.swapped { "left" } else { "right" };
         MatchError::Refused(format!(
             "found duplicate series for the match group {group} on the {side} hand-side of the operation: [{}, {}];many-to-many matching not allowed: matching labels must be unique on one side",
             pair[0], pair[1]
         ))
     }
+}
+
+/// A label set as upstream prints it, a name in quotes where it needs them.
+fn printed(labels: &Labels) -> String {
+    let pairs = labels.iter().map(|(name, value)| {
+        let is_plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+            && !name.starts_with(|c: char| c.is_ascii_digit());
+        let name = if is_plain {
+            name.to_owned()
+        } else {
+            quote(name)
+        };
+        format!("{name}={}", quote(value))
+    });
+    format!("{{{}}}", pairs.collect::<Vec<_>>().join(", "))
 }
 
 /// A set operator between two vectors.
@@ -424,4 +510,73 @@ pub fn combine_sets(
         take(right, keep_right)?;
     }
     Ok(out.finish())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn series(labels: &[(&str, &str)], values: &[f64]) -> StepSeries {
+        StepSeries {
+            labels: Labels::from_pairs(labels.iter().copied()),
+            drop_name: false,
+            values: values.to_vec(),
+            histograms: Vec::new(),
+        }
+    }
+
+    fn refused(left: &[StepSeries], right: &[StepSeries], fill_right: Option<f64>) -> String {
+        let operation = Operation {
+            op: Operator::Add,
+            bool_modifier: false,
+            frame: Frame {
+                steps: left[0].values.len(),
+                delayed_names: false,
+                max_cells: 1000,
+            },
+        };
+        let matching = Matching {
+            cardinality: Cardinality::OneToOne,
+            on: true,
+            labels: vec!["g".to_owned()],
+            include: Vec::new(),
+            fill_left: None,
+            fill_right,
+        };
+        match combine_quietly(&operation, left, right, &matching) {
+            Err(MatchError::Refused(text)) => text,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    const TWICE: [(&str, &str); 2] = [("a.b", "é"), ("g", "2")];
+
+    #[test]
+    fn the_group_that_an_error_names_is_the_first_by_step_and_then_by_the_right_side() {
+        let left = [
+            series(&[("g", "1")], &[1.0, 1.0]),
+            series(&[("g", "2")], &[1.0, 1.0]),
+        ];
+        let right = [
+            series(&[("g", "1"), ("x", "1")], &[ABSENT, 1.0]),
+            series(&TWICE, &[1.0, 1.0]),
+            series(&[("g", "2")], &[1.0, 1.0]),
+            series(&[("g", "1")], &[1.0, 1.0]),
+        ];
+        let text = refused(&left, &right, None);
+        let start = "found duplicate series for the match group {g=\"2\"} on the right hand-side of the operation: ";
+        let pair = "[{\"a.b\"=\"é\", g=\"2\"}, {g=\"2\"}]";
+        assert!(text.starts_with(&format!("{start}{pair}")), "{text}");
+    }
+
+    #[test]
+    fn series_that_are_twice_on_the_right_are_told_before_those_that_are_filled_in_twice() {
+        let left = [
+            series(&[("g", "1"), ("x", "1")], &[1.0]),
+            series(&[("g", "1")], &[1.0]),
+        ];
+        let right = [series(&TWICE, &[1.0]), series(&[("g", "2")], &[1.0])];
+        assert!(refused(&left, &right, Some(0.0)).starts_with("found duplicate series"));
+        assert!(refused(&left, &right[..1], Some(0.0)).starts_with("multiple matches for labels"));
+    }
 }

@@ -157,7 +157,19 @@ pub fn pick(
                 Pick::LimitRatio => {
                     let present = members.iter().copied().filter(|i| input[*i].has(step));
                     let ratio = param.clamp(-1.0, 1.0);
-                    ordered.extend(present.filter(|i| sampled(ratio, &input[*i].labels)));
+                    let mut heap = Vec::new();
+                    for i in present.filter(|i| sampled(ratio, &input[*i].labels)) {
+                        let series = &input[i];
+                        let is_histogram = series.histogram(step).is_some();
+                        let value = if is_histogram {
+                            0.0
+                        } else {
+                            series.values[step]
+                        };
+                        push(&mut heap, (value, i), &|a, b| a.is_nan() || a < b);
+                    }
+                    // As they lie in a heap of the smallest, where upstream leaves them.
+                    ordered.extend(heap.into_iter().map(|(_, i)| i));
                 }
             }
             for &i in &ordered {
@@ -201,12 +213,7 @@ fn best(
             continue;
         }
         if heap.len() < k {
-            heap.push((value, i));
-            let mut at = heap.len() - 1;
-            while at > 0 && worse(heap[at].0, heap[(at - 1) / 2].0) {
-                heap.swap(at, (at - 1) / 2);
-                at = (at - 1) / 2;
-            }
+            push(&mut heap, (value, i), &worse);
             continue;
         }
         let top = heap[0].0;
@@ -234,12 +241,37 @@ fn best(
             }
         }
     }
+    if heap.len() <= INSERTION_SORTED {
+        for i in 1..heap.len() {
+            for at in (1..=i).rev() {
+                if !worse(heap[at - 1].0, heap[at].0) {
+                    break;
+                }
+                heap.swap(at - 1, at);
+            }
+        }
+        out.extend(heap.into_iter().map(|(_, i)| i));
+        return;
+    }
     heap.sort_by(|a, b| match (a.0.is_nan(), b.0.is_nan()) {
         (false, false) if op == Pick::Topk => b.0.total_cmp(&a.0),
         (false, false) => a.0.total_cmp(&b.0),
         (a, b) => a.cmp(&b),
     });
     out.extend(heap.into_iter().map(|(_, i)| i));
+}
+
+/// Lists up to this long Go sorts by insertion, which shows in the order of equal values and of NaN.
+const INSERTION_SORTED: usize = 12;
+
+/// Adds to a binary heap with the worst on top.
+fn push(heap: &mut Vec<(f64, usize)>, entry: (f64, usize), worse: &dyn Fn(f64, f64) -> bool) {
+    heap.push(entry);
+    let mut at = heap.len() - 1;
+    while at > 0 && worse(heap[at].0, heap[(at - 1) / 2].0) {
+        heap.swap(at, (at - 1) / 2);
+        at = (at - 1) / 2;
+    }
 }
 
 /// Whether a series belongs to the sampled part: the lower part of all hashes for a positive
@@ -285,4 +317,36 @@ pub fn sort_by_value(input: &mut Vec<StepSeries>, descending: bool) {
             None => a.is_nan().cmp(&b.is_nan()),
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The numbers of the series picked, in order.
+    fn picked(op: Pick, param: f64, values: &[f64]) -> Vec<usize> {
+        let series = values.iter().enumerate().map(|(n, value)| StepSeries {
+            values: vec![*value],
+            ..StepSeries::absent(Labels::from_pairs([("n", n.to_string().as_str())]), 1)
+        });
+        let series: Vec<StepSeries> = series.collect();
+        let grouping = Grouping::new(&[], false);
+        let out = pick(op, &|_| param, &series, &grouping, 1, &mut |_| {});
+        let number = |s: &StepSeries| s.labels.get("n").unwrap().parse().unwrap();
+        out.iter().map(number).collect()
+    }
+
+    #[test]
+    fn the_best_come_first_and_nan_last_in_the_order_that_insertion_gives_them() {
+        let nan = f64::NAN;
+        assert_eq!(picked(Pick::Topk, 3.0, &[1.0, 3.0, 2.0, nan]), [1, 2, 0]);
+        assert_eq!(picked(Pick::Bottomk, 2.0, &[1.0, 3.0, 2.0, nan]), [0, 2]);
+        // Two that are not numbers change places in the heap and again when sorted.
+        assert_eq!(picked(Pick::Topk, 2.0, &[nan, nan]), [0, 1]);
+    }
+
+    #[test]
+    fn sampled_series_lie_as_in_a_heap_of_the_smallest() {
+        assert_eq!(picked(Pick::LimitRatio, 1.0, &[3.0, 1.0, 2.0]), [1, 0, 2]);
+    }
 }

@@ -86,15 +86,17 @@ impl Pieces {
         let series = match value {
             Value::Scalar(t_ms, value) => {
                 head.extend_from_slice(b"scalar\",\"result\":[");
-                write_time(&mut head, t_ms);
+                write_seconds(&mut head, t_ms);
                 head.push(b',');
-                write_value(&mut head, value);
-                head.push(b']');
+                // Alone among values, upstream never gives a scalar an exponent.
+                head.push(b'"');
+                head.extend_from_slice(promql::lexer::format_float(value).as_bytes());
+                head.extend_from_slice(b"\"]");
                 Series::None
             }
             Value::String(t_ms, text) => {
                 head.extend_from_slice(b"string\",\"result\":[");
-                write_time(&mut head, t_ms);
+                write_seconds(&mut head, t_ms);
                 head.push(b',');
                 write_text(&mut head, &text);
                 head.push(b']');
@@ -296,6 +298,12 @@ pub(super) fn write_time(out: &mut Vec<u8>, t_ms: i64) {
     };
 }
 
+/// Seconds with as many decimals as it takes, as scalars and texts have them.
+fn write_seconds(out: &mut Vec<u8>, t_ms: i64) {
+    let text = promql::lexer::format_float(t_ms as f64 / 1000.0);
+    out.extend_from_slice(text.as_bytes());
+}
+
 /// A number as a JSON text.
 pub(super) fn write_value(out: &mut Vec<u8>, value: f64) {
     out.push(b'"');
@@ -381,7 +389,11 @@ mod tests {
     async fn every_kind_of_result_has_upstreams_shape() {
         assert_eq!(
             text(Value::Scalar(1500, 2.0), Extras::default()).await,
-            r#"{"status":"success","data":{"resultType":"scalar","result":[1.500,"2"]}}"#
+            r#"{"status":"success","data":{"resultType":"scalar","result":[1.5,"2"]}}"#
+        );
+        assert_eq!(
+            text(Value::Scalar(1500, 1e-7), Extras::default()).await,
+            r#"{"status":"success","data":{"resultType":"scalar","result":[1.5,"0.0000001"]}}"#
         );
         let labels = Labels::from_pairs([("a", "x\"y"), ("__name__", "up")]);
         let sample = VectorSample {

@@ -1,0 +1,207 @@
+//! Whether two servers answered a case alike.
+
+use anyhow::Result;
+use serde_json::Value;
+
+use super::case::Case;
+use super::tree::{Expr, Kind};
+use crate::compare::{Part, verbatim};
+use crate::http::Response;
+
+/// How far apart numbers may be where the last digits of a function are the libraries' own.
+const RELATIVE: f64 = 1e-12;
+
+/// Functions and operators whose last digits Go's mathematical library and that of others round each in its own way.
+const TRANSCENDENTAL: &[&str] = &[
+    "acos",
+    "acosh",
+    "asin",
+    "asinh",
+    "atan",
+    "atan2",
+    "atanh",
+    "cos",
+    "cosh",
+    "exp",
+    "ln",
+    "log10",
+    "log2",
+    "sin",
+    "sinh",
+    "tan",
+    "tanh",
+    "^",
+    "histogram_quantile",
+    "histogram_quantiles",
+    "histogram_fraction",
+    "histogram_stddev",
+    "histogram_stdvar",
+];
+
+/// What came of a case.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Verdict {
+    /// The same to the last character.
+    Equal,
+    /// The same, save for the last digits of a function that has no exact ones, or for a last digit of which two read back
+    /// as the same number.
+    Close,
+    /// Not what upstream said first, and upstream says something else each time.
+    Varies,
+    /// Something else, with what it is.
+    Differs(Part, String),
+}
+
+/// One server's answer, or why there is none.
+pub type Outcome = Result<Response, String>;
+
+/// Holds the answers against each other. `exact` allows no last digits.
+#[must_use]
+pub fn verdict(case: &Case, upstream: &Outcome, ours: &Outcome, exact: bool) -> Verdict {
+    let (a, b) = match (upstream, ours) {
+        (Ok(a), Ok(b)) => (a, b),
+        (Err(a), Err(b)) if a == b => return Verdict::Equal,
+        _ => return Verdict::Differs(Part::Status, "only one of the two answers".to_owned()),
+    };
+    if a.status != b.status {
+        let text = format!("HTTP {} expected, got {}", a.status, b.status);
+        return Verdict::Differs(Part::Status, text);
+    }
+    let json =
+        |answer: &Response| serde_json::from_slice::<Value>(&answer.body).unwrap_or_default();
+    let (a, b) = (json(a), json(b));
+    let ordered = is_ordered(&case.expr);
+    let Some((part, text)) = verbatim(&a, &b, ordered, &|x, y| x == y) else {
+        return Verdict::Equal;
+    };
+    let same: &dyn Fn(&Value, &Value) -> bool = if has_last_digits(&case.expr) {
+        &close
+    } else {
+        &tied
+    };
+    if !exact && part == Part::Result && verbatim(&a, &b, ordered, same).is_none() {
+        return Verdict::Close;
+    }
+    Verdict::Differs(part, text)
+}
+
+fn has_last_digits(expr: &Expr) -> bool {
+    expr.any(&|expr| match expr {
+        Expr::Call { name, .. } => TRANSCENDENTAL.contains(name),
+        Expr::Binary { op, .. } => TRANSCENDENTAL.contains(&op.symbol),
+        _ => false,
+    })
+}
+
+/// Whether the order of the vector that an expression gives is promised.
+fn is_ordered(expr: &Expr) -> bool {
+    match expr {
+        Expr::Paren(inner) => is_ordered(inner),
+        Expr::Call { name, .. } => name.starts_with("sort"),
+        Expr::Aggregate { op, .. } => matches!(*op, "topk" | "bottomk"),
+        _ => expr.kind() != Kind::Vector,
+    }
+}
+
+fn number(v: &Value) -> Option<f64> {
+    v.as_str()?.parse().ok()
+}
+
+fn close(a: &Value, b: &Value) -> bool {
+    match (number(a), number(b)) {
+        _ if a == b => true,
+        (Some(x), Some(y)) => (x - y).abs() <= RELATIVE * x.abs().max(y.abs()),
+        _ => false,
+    }
+}
+
+/// Where two texts of the fewest digits lie equally far from a number, Go writes the even one.
+fn tied(a: &Value, b: &Value) -> bool {
+    let (Some(x), Some(y)) = (number(a), number(b)) else {
+        return a == b;
+    };
+    let digits = |v: &Value| v.as_str().unwrap_or_default().as_bytes().to_vec();
+    let (a, b) = (digits(a), digits(b));
+    let unlike = a.iter().zip(&b).filter(|(a, b)| a != b).count();
+    a == b || (x == y && a.len() == b.len() && unlike == 1)
+}
+
+/// An answer in one line.
+#[must_use]
+pub fn brief(outcome: &Outcome) -> String {
+    let text = match outcome {
+        Err(error) => error.clone(),
+        Ok(answer) => {
+            let body = String::from_utf8_lossy(&answer.body);
+            let body = body
+                .trim()
+                .replacen("{\"status\":\"success\",\"data\":", "{", 1);
+            match answer.status {
+                200 => body,
+                status => format!("HTTP {status} {body}"),
+            }
+        }
+    };
+    const SHOWN: usize = 600;
+    let cut: String = text.chars().take(SHOWN).collect();
+    if cut.len() < text.len() {
+        cut + " ..."
+    } else {
+        cut
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::differential::case::Time;
+
+    fn answer(value: &str) -> Outcome {
+        let body = format!(
+            r#"{{"status":"success","data":{{"resultType":"vector","result":[{{"metric":{{}},"value":[1,"{value}"]}}]}}}}"#
+        );
+        Ok(Response {
+            status: 200,
+            headers: Default::default(),
+            body: body.into_bytes(),
+        })
+    }
+
+    #[test]
+    fn last_digits_are_close_where_there_is_no_exact_result_and_more_than_them_differs() {
+        let number = Expr::Number("1".to_owned());
+        let case = |expr| Case {
+            expr,
+            fault: None,
+            time: Time::Instant(0),
+        };
+        let sine = case(Expr::Call {
+            name: "sin",
+            returns: Kind::Vector,
+            args: vec![number.clone()],
+        });
+        let judge = |a, b, exact| verdict(&sine, &answer(a), &answer(b), exact);
+        let plain = verdict(
+            &case(number),
+            &answer("0.1"),
+            &answer("0.10000000000000002"),
+            false,
+        );
+        assert!(matches!(plain, Verdict::Differs(Part::Result, _)));
+        assert_eq!(
+            judge("900719925474099.2", "900719925474099.3", false),
+            Verdict::Close
+        );
+        assert_eq!(judge("1", "1", true), Verdict::Equal);
+        assert_eq!(judge("0.1", "0.10000000000000002", false), Verdict::Close);
+        for (a, b, exact) in [
+            ("0.1", "0.10000000000000002", true),
+            ("1", "1.00000001", false),
+            ("0", "-0", true),
+            ("NaN", "1", false),
+        ] {
+            let is_result = matches!(judge(a, b, exact), Verdict::Differs(Part::Result, _));
+            assert!(is_result, "{a} {b}");
+        }
+    }
+}
