@@ -241,7 +241,7 @@ impl Evaluator<'_> {
                 by,
             } => {
                 let mut vector = self.vector(*child)?;
-                if grid.steps > 1 {
+                if grid.is_range() {
                     self.annotations.add(&Note::SortInRangeQuery, position);
                     if by.is_none() {
                         labels::drop_histograms(&mut vector);

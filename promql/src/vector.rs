@@ -36,6 +36,8 @@ pub struct Grid {
     pub step_ms: i64,
     /// Number of steps; zero where the end lies before the start.
     pub steps: usize,
+    /// Moment up to which was asked; the last step may lie before it.
+    pub end_ms: i64,
 }
 
 impl Grid {
@@ -52,6 +54,7 @@ impl Grid {
             start_ms,
             step_ms,
             steps,
+            end_ms,
         }
     }
 
@@ -62,7 +65,14 @@ impl Grid {
             start_ms: t_ms,
             step_ms,
             steps: 1,
+            end_ms: t_ms,
         }
+    }
+
+    /// Whether more than one moment was asked for, be there a second step or not.
+    #[must_use]
+    pub const fn is_range(&self) -> bool {
+        self.start_ms != self.end_ms
     }
 
     /// Time of a step.

@@ -237,7 +237,8 @@ impl Compiler<'_> {
                     smoothed: false,
                     inner: self.inner,
                     stored: false,
-                    position,
+                    // As upstream has it: remarks on a function over a subquery point at the query's start.
+                    position: 0,
                 };
                 let outer = std::mem::replace(&mut self.inner, true);
                 let child = self.subquery(s, grid);
@@ -339,12 +340,13 @@ fn labels_of_absent(expr: &Expr) -> Labels {
     let mut labels = LabelsBuilder::default();
     let mut seen: Vec<&str> = Vec::new();
     for m in matchers.iter().filter(|m| m.name() != METRIC_NAME) {
+        // A label that another matcher is about has no certain value.
         if m.op() == MatchOp::Equal && !seen.contains(&m.name()) {
             labels.set(m.name(), m.value());
-            seen.push(m.name());
         } else {
             labels.remove(m.name());
         }
+        seen.push(m.name());
     }
     labels.finish()
 }
