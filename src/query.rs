@@ -112,7 +112,7 @@ pub async fn run(
     limits: &Limits,
 ) -> Result<(Answer, Timings), QueryError> {
     let mut timings = Timings::default();
-    let Some((query, origin)) = limits.logged.as_ref().filter(|_| app.query_log.is_on()) else {
+    let Some((query, origin)) = &limits.logged else {
         let answer = answer(app, tenant, expr, options, limits, &mut timings).await?;
         return Ok((answer, timings));
     };

@@ -12,9 +12,8 @@ use parking_lot::Mutex;
 use promql::EvalOptions;
 use serde::Serialize;
 use serde_json::Value;
-use storage::model::{Labels, MetricType};
 
-use crate::telemetry::{COUNTER, Family, GAUGE};
+use crate::telemetry::{COUNTER, Collector, Family, GAUGE};
 
 /// Who asked a query.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -136,29 +135,20 @@ impl QueryLog {
 
     /// What `/metrics` tells of it.
     pub(crate) fn families(&self) -> Vec<Family> {
-        vec![
-            one(
-                "prometheus_engine_query_log_enabled",
-                GAUGE,
-                "Whether queries are logged.",
-                f64::from(u8::from(self.is_on())),
-            ),
-            one(
-                "prometheus_engine_query_log_failures_total",
-                COUNTER,
-                "Queries that could not be logged.",
-                self.failures.load(Ordering::Relaxed) as f64,
-            ),
-        ]
-    }
-}
-
-fn one(name: &'static str, metric_type: MetricType, help: &'static str, value: f64) -> Family {
-    Family {
-        name,
-        metric_type,
-        help,
-        samples: vec![(Labels::empty(), value)],
+        let mut out = Collector::default();
+        out.one(
+            "prometheus_engine_query_log_enabled",
+            GAUGE,
+            "Whether queries are logged.",
+            f64::from(u8::from(self.is_on())),
+        );
+        out.one(
+            "prometheus_engine_query_log_failures_total",
+            COUNTER,
+            "Queries that could not be logged.",
+            self.failures.load(Ordering::Relaxed) as f64,
+        );
+        out.finish()
     }
 }
 

@@ -94,7 +94,7 @@ impl Telemetry {
         self.scrape.collect(&mut out);
         of_storage(storage, &mut out);
         of_process(started_at, &mut out);
-        out.families
+        out.finish()
     }
 
     fn own(&self, out: &mut Collector) {
@@ -258,6 +258,11 @@ impl Collector {
     ) {
         self.family(name, kind, help);
         self.value(&[], value);
+    }
+
+    /// All of them.
+    pub(crate) fn finish(self) -> Vec<Family> {
+        self.families
     }
 }
 

@@ -30,9 +30,9 @@ use object_store::path::Path as ObjectPath;
 use ulid::Ulid;
 
 use crate::error::{Error, Result};
-use cache::{Key, Slot};
+use cache::Key;
 
-pub(crate) use cache::Cache;
+pub(crate) use cache::{Cache, Slot};
 pub use checksum::PieceSums;
 pub(crate) use damage::Damage;
 pub(crate) use disk_cache::DiskCache;
@@ -183,59 +183,23 @@ impl Block {
         self.cached_slot(Slot::Decoded(what), load).await
     }
 
-    /// A decoded page of one of its files, by its position in the file, if the cache has it.
-    pub(crate) fn kept_page<T: Any + Send + Sync>(
-        &self,
-        name: &'static str,
-        offset: u64,
-    ) -> Option<Arc<T>> {
-        let key = Key {
-            block: self.id,
-            slot: Slot::DecodedPage(name, offset),
-        };
+    /// Something decoded from this block, if the cache has it.
+    pub(crate) fn kept<T: Any + Send + Sync>(&self, slot: Slot) -> Option<Arc<T>> {
+        let key = self.key(slot);
         self.store.cache().get(&key)?.downcast::<T>().ok()
     }
 
-    /// Keeps a decoded page of so many bytes while the cache has room.
-    pub(crate) fn keep_page<T: Any + Send + Sync>(
-        &self,
-        name: &'static str,
-        offset: u64,
-        page: &Arc<T>,
-        bytes: u64,
-    ) {
-        let key = Key {
-            block: self.id,
-            slot: Slot::DecodedPage(name, offset),
-        };
-        let kept: Arc<dyn Any + Send + Sync> = Arc::<T>::clone(page);
-        self.store.cache().put(key, kept, bytes);
+    /// Keeps something of so many bytes while the cache has room.
+    pub(crate) fn keep<T: Any + Send + Sync>(&self, slot: Slot, value: &Arc<T>, bytes: u64) {
+        let kept: Arc<dyn Any + Send + Sync> = Arc::<T>::clone(value);
+        self.store.cache().put(self.key(slot), kept, bytes);
     }
 
-    /// A page of a column of samples, by its position in their file, if the cache has it.
-    pub(crate) fn kept_samples<T: Any + Send + Sync>(&self, offset: u64) -> Option<Arc<T>> {
-        let slot = Slot::SamplesPage(offset);
-        let key = Key {
+    const fn key(&self, slot: Slot) -> Key {
+        Key {
             block: self.id,
             slot,
-        };
-        self.store.cache().get(&key)?.downcast::<T>().ok()
-    }
-
-    /// Keeps a page of samples while the cache has room.
-    pub(crate) fn keep_samples<T: Any + Send + Sync>(
-        &self,
-        offset: u64,
-        page: &Arc<T>,
-        bytes: u64,
-    ) {
-        let slot = Slot::SamplesPage(offset);
-        let key = Key {
-            block: self.id,
-            slot,
-        };
-        let kept: Arc<dyn Any + Send + Sync> = Arc::<T>::clone(page);
-        self.store.cache().put(key, kept, bytes);
+        }
     }
 
     /// Bytes of samples that the cache keeps at most.
@@ -248,17 +212,12 @@ impl Block {
         slot: Slot,
         load: impl Future<Output = Result<(T, u64)>>,
     ) -> Result<Arc<T>> {
-        let key = Key {
-            block: self.id,
-            slot,
-        };
-        if let Some(Ok(kept)) = self.store.cache().get(&key).map(Arc::downcast::<T>) {
+        if let Some(kept) = self.kept(slot) {
             return Ok(kept);
         }
         let (value, bytes) = load.await?;
         let value = Arc::new(value);
-        let kept: Arc<dyn Any + Send + Sync> = Arc::<T>::clone(&value);
-        self.store.cache().put(key, kept, bytes);
+        self.keep(slot, &value, bytes);
         Ok(value)
     }
 

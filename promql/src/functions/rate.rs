@@ -123,16 +123,13 @@ fn factor<V>(
     let mut to_end = (w.end_ms - last) as f64 / 1000.0;
     let mut sampled = (last - first) as f64 / 1000.0;
     let gap = if gaps > 0 { sampled / gaps as f64 } else { 0.0 };
-    let threshold = gap * 1.1;
     if began {
         to_start = 0.0;
         sampled = (last - points.start_ms[0]) as f64 / 1000.0;
     } else if gaps == 0 {
         return None;
     } else {
-        if to_start >= threshold {
-            to_start = gap / 2.0;
-        }
+        to_start = extrapolated(to_start, gap);
         if kind.counter
             && let Some(to_zero) = to_zero(sampled)
             && to_zero < to_start
@@ -140,17 +137,30 @@ fn factor<V>(
             to_start = to_zero;
         }
     }
-    if to_end >= threshold {
-        to_end = gap / 2.0;
+    to_end = extrapolated(to_end, gap);
+    let range_ms = w.end_ms - w.start_ms;
+    Some(grown(kind, sampled, to_start, to_end, range_ms))
+}
+
+/// How far it is extrapolated to an end of the range that lies at a distance from the nearest sample: all the way where a
+/// sample would be expected there, else half a gap between samples. All in seconds.
+fn extrapolated(distance: f64, gap: f64) -> f64 {
+    match distance >= gap * 1.1 {
+        true => gap / 2.0,
+        false => distance,
     }
+}
+
+/// By how much a change over so many sampled seconds grows when it is extrapolated to both sides.
+fn grown(kind: Change, sampled: f64, to_start: f64, to_end: f64, range_ms: i64) -> f64 {
     let mut factor = 1.0;
     if sampled != 0.0 {
         factor = (sampled + to_start + to_end) / sampled;
     }
     if kind.per_second {
-        factor /= (w.end_ms - w.start_ms) as f64 / 1000.0;
+        factor /= range_ms as f64 / 1000.0;
     }
-    Some(factor)
+    factor
 }
 
 fn remark_overlap<V>(points: &Points<'_, V>, remarks: &mut Remarks<'_>) {

@@ -5,7 +5,7 @@
 use std::ops::Range;
 
 use super::super::window::Points;
-use super::Change;
+use super::{Change, extrapolated, grown};
 
 /// The windows of one series. They must be asked for in order of time.
 pub(crate) struct PlainChange<'a> {
@@ -113,15 +113,11 @@ impl Extrapolation {
         let seconds = |ms: i64| ms as f64 / 1000.0;
         let sampled = seconds(times.sampled);
         let gap = sampled / times.gaps as f64;
-        let near = |distance: f64| match distance >= gap * 1.1 {
-            true => gap / 2.0,
-            false => distance,
-        };
-        let to_start = near(seconds(times.to_start));
+        let to_start = extrapolated(seconds(times.to_start), gap);
         let mut known = Self {
             times,
             to_start,
-            to_end: near(seconds(times.to_end)),
+            to_end: extrapolated(seconds(times.to_end), gap),
             sampled,
             factor: 1.0,
         };
@@ -130,14 +126,7 @@ impl Extrapolation {
     }
 
     fn factor_from(&self, to_start: f64, kind: Change, range_ms: i64) -> f64 {
-        let mut factor = 1.0;
-        if self.sampled != 0.0 {
-            factor = (self.sampled + to_start + self.to_end) / self.sampled;
-        }
-        if kind.per_second {
-            factor /= range_ms as f64 / 1000.0;
-        }
-        factor
+        grown(kind, self.sampled, to_start, self.to_end, range_ms)
     }
 }
 

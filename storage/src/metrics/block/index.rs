@@ -30,7 +30,7 @@ use roaring::RoaringBitmap;
 
 use super::table::read_rows;
 use super::{INDEX_FILE, OpenBlock, SAMPLES_FILE};
-use crate::block::Block;
+use crate::block::{Block, Slot};
 use crate::codec::ChunkError;
 use crate::error::{Error, Result};
 use crate::model::MsRange;
@@ -202,7 +202,7 @@ impl SeriesIndex {
     ) -> Result<Vec<Arc<T>>> {
         let mut found: Vec<Option<Arc<T>>> = places
             .iter()
-            .map(|p| block.kept_page(INDEX_FILE, p.offset))
+            .map(|p| block.kept(Slot::DecodedPage(INDEX_FILE, p.offset)))
             .collect();
         let missing: Vec<usize> = (0..places.len()).filter(|i| found[*i].is_none()).collect();
         if !missing.is_empty() {
@@ -212,7 +212,8 @@ impl SeriesIndex {
                 let unpacked = unpack(&bytes).ok_or_else(|| corrupt(block))?;
                 let (page, held) = decode(&unpacked).map_err(|_| corrupt(block))?;
                 let page = Arc::new(page);
-                block.keep_page(INDEX_FILE, places[i].offset, &page, held as u64);
+                let slot = Slot::DecodedPage(INDEX_FILE, places[i].offset);
+                block.keep(slot, &page, held as u64);
                 found[i] = Some(page);
             }
         }

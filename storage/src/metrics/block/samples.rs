@@ -19,7 +19,7 @@ use super::index::{PagePlace, SeriesIndex};
 use super::page;
 use super::writer::samples_schema;
 use super::{OpenBlock, SAMPLES_FILE, ZSTD_LEVEL, compression, reaches};
-use crate::block::Block;
+use crate::block::{Block, Slot};
 use crate::error::Result;
 use crate::model::{MsRange, NO_START_MS, SampleBuf};
 use crate::read::ReadError;
@@ -213,7 +213,7 @@ impl<'b, T: Send + Sync + 'static> Column<'b, T> {
     /// What the cache has of some pages.
     fn new(block: &'b Block, number: usize, places: Vec<PagePlace>, keeps: bool) -> Self {
         let kept = |place: &PagePlace| {
-            let page = keeps.then(|| block.kept_samples::<Page<T>>(place.offset))??;
+            let page = keeps.then(|| block.kept::<Page<T>>(Slot::SamplesPage(place.offset)))??;
             (page.rows as u64 == place.rows).then_some(page)
         };
         let pages = places.into_iter().map(|place| (place, kept(&place)));
@@ -252,7 +252,8 @@ impl<'b, T: Send + Sync + 'static> Column<'b, T> {
             });
             if self.keeps {
                 let held = read.held_bytes() as u64;
-                self.block.keep_samples(place.offset, &read, held);
+                self.block
+                    .keep(Slot::SamplesPage(place.offset), &read, held);
             }
             *page = Some(read);
         }

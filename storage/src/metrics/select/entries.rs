@@ -193,9 +193,8 @@ impl Entries {
         let mut places = Places::default();
         for entry in std::mem::take(&mut self.list) {
             let hash = many.then(|| entry.labels.stable_hash());
-            match hash {
-                Some(_) => entry.places.into_iter().for_each(|p| places.add(hash, p)),
-                None => entry.places.into_iter().for_each(|p| places.add(None, p)),
+            for place in entry.places {
+                places.add(hash, place);
             }
         }
         self.bytes = places.held_bytes();
