@@ -9,6 +9,7 @@ use bytes::Bytes;
 use prost::Message;
 use storage::codec::gorilla::{FloatDecoder, FloatEncoder};
 use storage::codec::histogram::{HistogramDecoder, HistogramEncoder};
+pub use storage::fuzz::{block_index, samples_page};
 use storage::model::{SampleBuf, Tenant};
 
 pub use self::folder::{remembered, wal_segment};
@@ -30,7 +31,7 @@ use crate::wire::{jaeger, tsdb_chunk};
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target; the names are those of `fuzz/fuzz_targets` and `fuzz/corpus`.
-pub const TARGETS: [Target; 24] = [
+pub const TARGETS: [Target; 26] = [
     ("remote_write_1", remote_write_1),
     ("remote_write_2", remote_write_2),
     ("remote_read", remote_read),
@@ -55,6 +56,8 @@ pub const TARGETS: [Target; 24] = [
     ("prometheus_yml", prometheus_yml),
     ("wal_segment", wal_segment),
     ("remembered", remembered),
+    ("block_index", block_index),
+    ("samples_page", samples_page),
 ];
 
 const WRITTEN: Form = Form { with_start: true };

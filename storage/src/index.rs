@@ -16,6 +16,8 @@ mod symbols;
 use hashbrown::{HashMap, HashTable};
 
 use crate::model::Labels;
+#[cfg(test)]
+pub(crate) use lookup::tests::any_matcher;
 pub(crate) use lookup::{Ways, named_values};
 use postings::Postings;
 use symbols::Symbols;

@@ -26,6 +26,8 @@ mod disk;
 mod error;
 mod fail_point;
 mod folder;
+#[doc(hidden)]
+pub mod fuzz;
 mod generation;
 mod head_snapshot;
 #[doc(hidden)]

@@ -201,13 +201,14 @@ pub(crate) fn named_values(m: &Matcher) -> Option<Vec<&str>> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use proptest::prelude::*;
 
     use super::*;
     use crate::model::Labels;
 
-    fn matcher() -> impl Strategy<Value = Matcher> {
+    /// Of names and values that few series have, so that some match.
+    pub(crate) fn any_matcher() -> impl Strategy<Value = Matcher> {
         let op = prop_oneof![
             Just(MatchOp::Equal),
             Just(MatchOp::NotEqual),
@@ -218,11 +219,14 @@ mod tests {
             Just(""),
             Just("v1"),
             Just("v1|v2"),
+            Just("v19|v2|v3"),
             Just("v1|"),
             Just("v.*"),
             Just(".*"),
             Just(".+"),
             Just("v1.+"),
+            Just("v(11|2.)"),
+            Just("a|z"),
             Just(".*3"),
             Just("nothing"),
         ];
@@ -234,7 +238,7 @@ mod tests {
         #[test]
         fn lookup_agrees_with_checking_every_set(
             sets in proptest::collection::vec((0_u32..20, 0_u32..200, 0_u32..3), 0..300),
-            matchers in proptest::collection::vec(matcher(), 0..4),
+            matchers in proptest::collection::vec(any_matcher(), 0..4),
             sort in any::<bool>(),
         ) {
             let mut index = Index::new(3);

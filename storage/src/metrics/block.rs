@@ -43,7 +43,9 @@ use deleted::Deleted;
 pub(super) use deleted::Hidden;
 pub(super) use index::SeriesEntry;
 use index::SeriesIndex;
+pub(crate) use index::block_index;
 pub(super) use merge::merge_blocks;
+pub(crate) use page::fuzz as samples_page;
 pub(super) use samples::Pages;
 use writer::{Packing, TableWriter};
 
@@ -69,13 +71,7 @@ impl OpenBlock {
     /// # Errors
     /// What the object store says, or `Corrupt`, `Parquet`.
     pub(super) async fn open(block: Arc<Block>, tombstones: &Tombstones) -> Result<Self> {
-        let index = block
-            .cached("series", async {
-                let index = SeriesIndex::open(&block).await?;
-                let bytes = index.held_bytes() as u64;
-                Ok((index, bytes))
-            })
-            .await?;
+        let index = SeriesIndex::open(&block).await?;
         let own = tombstones.of(block.manifest());
         let deleted = Deleted::of(&block, &index, own).await?;
         Ok(Self {
@@ -138,18 +134,17 @@ impl OpenBlock {
         self.index.values(&self.block, name, f).await
     }
 
-    /// Number of pages of series.
-    pub(super) fn page_count(&self) -> u32 {
-        self.index.page_count()
+    /// Number of series.
+    pub(super) fn len(&self) -> u32 {
+        self.index.len()
     }
 
-    /// A page of series by its number.
+    /// Series that follow each other, among them one by its id, and where it stands.
     ///
     /// # Errors
     /// As [`Self::open`].
-    pub(super) async fn series_page(&self, number: u32) -> Result<Arc<Vec<SeriesEntry>>> {
-        let mut pages = self.index.series_pages(&self.block, &[number]).await?;
-        Ok(pages.pop().unwrap_or_default())
+    pub(super) async fn page_of_series(&self, id: u32) -> Result<(Arc<Vec<SeriesEntry>>, usize)> {
+        self.index.page_of_series(&self.block, id).await
     }
 
     /// Whether all that a series may have in the range is deleted.

@@ -51,6 +51,30 @@ fn batch<'a>(samples: &[(&'a str, i64, f64)]) -> MetricBatch<'a> {
     }
 }
 
+/// Of a block whose files are written.
+pub(super) fn manifest(writer: &mut BlockWriter, tenant: &Tenant, stats: &BlockStats) -> Manifest {
+    Manifest {
+        format_version: 2,
+        min_reader_version: 1,
+        ulid: writer.ulid().to_string(),
+        tenant: tenant.as_str().to_owned(),
+        signal: "metrics".to_owned(),
+        min_time: stats.min_time,
+        max_time: stats.max_time,
+        resolution_ms: 0,
+        level: 1,
+        wal_seq_min: 0,
+        wal_seq_max: 0,
+        completes_cut: true,
+        replaces: Vec::new(),
+        deleted_through: 0,
+        rows: stats.rows,
+        groups: stats.groups,
+        raw_bytes: stats.raw_bytes,
+        files: writer.finish().unwrap(),
+    }
+}
+
 fn histogram_batch(key: &str, t_ms: i64, histogram: Histogram) -> MetricBatch<'_> {
     MetricBatch {
         series: vec![BatchSeries {
@@ -147,26 +171,7 @@ impl World {
     }
 
     fn block(&self, writer: &mut BlockWriter, stats: &BlockStats) -> Arc<Block> {
-        let manifest = Manifest {
-            format_version: 1,
-            min_reader_version: 1,
-            ulid: writer.ulid().to_string(),
-            tenant: self.tenant.as_str().to_owned(),
-            signal: "metrics".to_owned(),
-            min_time: stats.min_time,
-            max_time: stats.max_time,
-            resolution_ms: 0,
-            level: 1,
-            wal_seq_min: 0,
-            wal_seq_max: 0,
-            completes_cut: true,
-            replaces: Vec::new(),
-            deleted_through: 0,
-            rows: stats.rows,
-            groups: stats.groups,
-            raw_bytes: stats.raw_bytes,
-            files: writer.finish().unwrap(),
-        };
+        let manifest = manifest(writer, &self.tenant, stats);
         let put = async {
             self.store.put_files(writer, &manifest).await.unwrap();
             self.store.put_manifest(&manifest).await.unwrap();

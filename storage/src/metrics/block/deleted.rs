@@ -24,7 +24,7 @@ impl Deleted {
     /// # Errors
     /// `Corrupt`, or what the object store says.
     pub(super) async fn of(
-        block: &Block,
+        block: &Arc<Block>,
         index: &SeriesIndex,
         tombstones: impl Iterator<Item = &Arc<Tombstone>>,
     ) -> Result<Self> {

@@ -10,10 +10,12 @@
 //! ```
 //!
 //! The id of a series is its row in `series.parquet`. Each page, and the directory, is a zstd frame. Everything can be made again from
-//! the Parquet files: the server does so, in memory, for a block that has no index.
+//! the Parquet files: the server does so, in memory, for a block that has no index, or a damaged one. That may come to light in the midst
+//! of a look-up, which then goes on in the index made: an id means the same series in both, but their pages may hold other ones.
 
 mod directory;
 mod front;
+mod fuzz;
 mod group_pages;
 mod lookup;
 mod runs;
@@ -22,11 +24,13 @@ mod value_page;
 mod writer;
 
 use std::any::Any;
+use std::iter::Peekable;
 use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use roaring::RoaringBitmap;
+use tokio::sync::OnceCell;
 
 use super::table::read_rows;
 use super::{INDEX_FILE, OpenBlock, SAMPLES_FILE};
@@ -37,6 +41,7 @@ use crate::model::MsRange;
 use directory::{Directory, Place};
 use series_page::SeriesPage;
 
+pub(crate) use fuzz::block_index;
 pub(super) use group_pages::{GroupPages, PagePlace};
 pub(in crate::metrics) use series_page::SeriesEntry;
 pub(super) use writer::IndexWriter;
@@ -53,6 +58,10 @@ const PAGES_AT_ONCE: usize = 64;
 /// Most bytes that a page or the directory unpacks to.
 const MAX_UNPACKED_BYTES: usize = 1 << 30;
 const ZSTD_LEVEL: i32 = 9;
+/// What an opened index is called among all that is kept of its block.
+const KEPT: &str = "series";
+/// What pages of an index that was made are kept as. They may lie elsewhere than those of the file.
+const MADE: &str = "index.bin, made";
 
 /// The index of one block, opened.
 #[derive(Debug)]
@@ -60,30 +69,96 @@ pub(in crate::metrics) struct SeriesIndex {
     directory: Directory,
     /// The whole index, where it is no file of the block.
     made: Option<Bytes>,
+    /// What is asked since the file turned out to be damaged.
+    instead: OnceCell<Arc<Self>>,
 }
 
 impl SeriesIndex {
-    /// Reads the directory, or makes the index of a block that has none.
+    /// Reads the directory, or makes the index of a block that has none, or a damaged one; from the cache where that has it.
     ///
     /// # Errors
     /// `Corrupt`, `Parquet`, or what the object store says.
-    pub(super) async fn open(block: &Arc<Block>) -> Result<Self> {
-        if !block.has_file(INDEX_FILE) {
-            let made = make(block).await?;
-            let directory = read_directory(block, &made, 0, made.len() as u64).await?;
-            return Ok(Self {
-                directory,
-                made: Some(made),
-            });
-        }
+    pub(super) async fn open(block: &Arc<Block>) -> Result<Arc<Self>> {
+        let open = async {
+            let index = match block.has_file(INDEX_FILE) {
+                false => Self::make(block).await?,
+                true => match Self::of_file(block).await {
+                    Err(e) => Self::make_after(block, e).await?,
+                    opened => opened?,
+                },
+            };
+            let bytes = index.held_bytes();
+            Ok((index, bytes))
+        };
+        block.cached(KEPT, open).await
+    }
+
+    async fn of_file(block: &Block) -> Result<Self> {
         let size = block.file_size(INDEX_FILE)?;
         let start = size.saturating_sub(TAIL_BYTES);
         let tail = block.read(INDEX_FILE, start..size).await?;
-        let directory = read_directory(block, &tail, start, size).await?;
         Ok(Self {
-            directory,
+            directory: read_directory(block, &tail, start, size).await?,
             made: None,
+            instead: OnceCell::new(),
         })
+    }
+
+    /// Makes the index from the tables.
+    async fn make(block: &Arc<Block>) -> Result<Self> {
+        let mut writer = IndexWriter::new(Vec::new())?;
+        read_rows(block, |row| writer.push(row)).await?;
+        let samples = block.parquet(SAMPLES_FILE)?.metadata().await?;
+        let made = Bytes::from(writer.finish(&samples)?);
+        Ok(Self {
+            directory: read_directory(block, &made, 0, made.len() as u64).await?,
+            made: Some(made),
+            instead: OnceCell::new(),
+        })
+    }
+
+    /// Makes the index of a block after its file was found to be damaged.
+    ///
+    /// # Errors
+    /// What was found, when it is no damage or the tables are damaged too; `Unavailable` when they cannot be read now.
+    async fn make_after(block: &Arc<Block>, found: Error) -> Result<Self> {
+        if !matches!(found, Error::Corrupt { .. }) {
+            return Err(found);
+        }
+        match Self::make(block).await {
+            Ok(made) => {
+                tracing::warn!(block = %block.folder(), "its index is damaged: one made from its tables is asked instead");
+                Ok(made)
+            }
+            Err(e @ Error::Unavailable { .. }) => Err(e),
+            Err(_) => Err(found),
+        }
+    }
+
+    /// What is to be asked: this index, or the one that was made because this one is damaged.
+    fn current(&self) -> &Self {
+        self.instead.get().map_or(self, |made| made)
+    }
+
+    /// An index to go on with after an error of this one: it is made from the tables, and asked from now on.
+    ///
+    /// # Errors
+    /// As [`Self::make_after`].
+    async fn instead(&self, block: &Arc<Block>, found: Error) -> Result<&Self> {
+        if self.made.is_some() {
+            return Err(found);
+        }
+        let make = async {
+            let made = Arc::new(Self::make_after(block, found).await?);
+            if made.len() != self.len() {
+                // Ids that were found already would mean other series.
+                return Err(corrupt(block));
+            }
+            block.keep(Slot::Decoded(KEPT), &made, made.held_bytes());
+            Ok(made)
+        };
+        let made = self.instead.get_or_try_init(|| make).await?;
+        Ok(made)
     }
 
     /// Number of series.
@@ -91,9 +166,9 @@ impl SeriesIndex {
         self.directory.series
     }
 
-    /// Bytes held.
-    pub(super) fn held_bytes(&self) -> usize {
-        self.directory.held_bytes() + self.made.as_ref().map_or(0, Bytes::len)
+    fn held_bytes(&self) -> u64 {
+        let made = self.made.as_ref().map_or(0, Bytes::len);
+        (self.directory.held_bytes() + made) as u64
     }
 
     /// Whether every series may have a sample in a range of time.
@@ -113,43 +188,81 @@ impl SeriesIndex {
     /// As [`Self::open`].
     pub(super) async fn visit(
         &self,
-        block: &Block,
+        block: &Arc<Block>,
         ids: &RoaringBitmap,
         mut f: impl FnMut(u32, &SeriesEntry),
     ) -> Result<()> {
+        let mut left = ids.iter().peekable();
+        let index = self.current();
+        match index.visit_here(block, &mut left, &mut f).await {
+            Err(e) => {
+                let made = index.instead(block, e).await?;
+                made.visit_here(block, &mut left, &mut f).await
+            }
+            done => done,
+        }
+    }
+
+    /// Takes the ids off whose series the function was called with.
+    async fn visit_here(
+        &self,
+        block: &Block,
+        left: &mut Peekable<roaring::bitmap::Iter<'_>>,
+        f: &mut impl FnMut(u32, &SeriesEntry),
+    ) -> Result<()> {
         let per_page = self.directory.series_per_page.max(1);
-        let mut numbers: Vec<u32> = ids.iter().map(|id| id / per_page).collect();
+        let mut numbers: Vec<u32> = left.clone().map(|id| id / per_page).collect();
         numbers.dedup();
-        let mut ids = ids.iter().peekable();
         for numbers in numbers.chunks(PAGES_AT_ONCE) {
             let pages = self.series_pages(block, numbers).await?;
             for (number, page) in std::iter::zip(numbers, pages) {
                 let first = number * per_page;
-                while let Some(id) = ids.next_if(|id| id / per_page == *number) {
+                while let Some(&id) = left.peek()
+                    && id / per_page == *number
+                {
                     let entry = page
                         .get((id - first) as usize)
                         .ok_or_else(|| corrupt(block))?;
                     f(id, entry);
+                    left.next();
                 }
             }
         }
         Ok(())
     }
 
-    /// One page of series after the other.
-    pub(super) fn page_count(&self) -> u32 {
-        self.directory.series_pages.len() as u32
-    }
-
-    /// Pages of series by their numbers.
+    /// The page of series that holds one, and where it stands there.
     ///
     /// # Errors
     /// As [`Self::open`].
-    pub(super) async fn series_pages(
+    pub(super) async fn page_of_series(
+        &self,
+        block: &Arc<Block>,
+        id: u32,
+    ) -> Result<(Arc<SeriesPage>, usize)> {
+        let index = self.current();
+        match index.page_of_series_here(block, id).await {
+            Err(e) => {
+                let made = index.instead(block, e).await?;
+                made.page_of_series_here(block, id).await
+            }
+            page => page,
+        }
+    }
+
+    async fn page_of_series_here(
         &self,
         block: &Block,
-        numbers: &[u32],
-    ) -> Result<Vec<Arc<SeriesPage>>> {
+        id: u32,
+    ) -> Result<(Arc<SeriesPage>, usize)> {
+        let per_page = self.directory.series_per_page.max(1);
+        let mut pages = self.series_pages(block, &[id / per_page]).await?;
+        let page = pages.pop().ok_or_else(|| corrupt(block))?;
+        Ok((page, (id % per_page) as usize))
+    }
+
+    /// Pages of series by their numbers.
+    async fn series_pages(&self, block: &Block, numbers: &[u32]) -> Result<Vec<Arc<SeriesPage>>> {
         let pages = &self.directory.series_pages;
         let places: Option<Vec<Place>> = numbers
             .iter()
@@ -161,7 +274,16 @@ impl SeriesIndex {
             let held = series_page::held_bytes(&page);
             Ok((page, held))
         };
-        self.pages(block, &places, decode).await
+        let pages = self.pages(block, &places, decode).await?;
+        let per_page = self.directory.series_per_page.max(1);
+        let is_whole = |(number, page): (&u32, &Arc<SeriesPage>)| {
+            let rest = self.len() - number * per_page;
+            page.len() == per_page.min(rest) as usize
+        };
+        match std::iter::zip(numbers, &pages).all(is_whole) {
+            true => Ok(pages),
+            false => Err(corrupt(block)),
+        }
     }
 
     /// The pages of samples, column by column, of the row groups in which ascending rows lie.
@@ -169,6 +291,21 @@ impl SeriesIndex {
     /// # Errors
     /// As [`Self::open`].
     pub(super) async fn group_pages(
+        &self,
+        block: &Arc<Block>,
+        rows: &[Range<u64>],
+    ) -> Result<Vec<Arc<GroupPages>>> {
+        let index = self.current();
+        match index.group_pages_here(block, rows).await {
+            Err(e) => {
+                let made = index.instead(block, e).await?;
+                made.group_pages_here(block, rows).await
+            }
+            pages => pages,
+        }
+    }
+
+    async fn group_pages_here(
         &self,
         block: &Block,
         rows: &[Range<u64>],
@@ -200,9 +337,13 @@ impl SeriesIndex {
         places: &[Place],
         decode: impl Fn(&[u8]) -> Result<(T, usize), ChunkError>,
     ) -> Result<Vec<Arc<T>>> {
+        let kept = match self.made {
+            Some(_) => MADE,
+            None => INDEX_FILE,
+        };
         let mut found: Vec<Option<Arc<T>>> = places
             .iter()
-            .map(|p| block.kept(Slot::DecodedPage(INDEX_FILE, p.offset)))
+            .map(|p| block.kept(Slot::DecodedPage(kept, p.offset)))
             .collect();
         let missing: Vec<usize> = (0..places.len()).filter(|i| found[*i].is_none()).collect();
         if !missing.is_empty() {
@@ -212,7 +353,7 @@ impl SeriesIndex {
                 let unpacked = unpack(&bytes).ok_or_else(|| corrupt(block))?;
                 let (page, held) = decode(&unpacked).map_err(|_| corrupt(block))?;
                 let page = Arc::new(page);
-                let slot = Slot::DecodedPage(INDEX_FILE, places[i].offset);
+                let slot = Slot::DecodedPage(kept, places[i].offset);
                 block.keep(slot, &page, held as u64);
                 found[i] = Some(page);
             }
@@ -256,14 +397,6 @@ async fn read_directory(block: &Block, tail: &Bytes, start: u64, size: u64) -> R
         .ok_or_else(|| corrupt(block))
 }
 
-/// Makes the index of a block that was written without one.
-async fn make(block: &Arc<Block>) -> Result<Bytes> {
-    let mut writer = IndexWriter::new(Vec::new())?;
-    read_rows(block, |row| writer.push(row)).await?;
-    let samples = block.parquet(SAMPLES_FILE)?.metadata().await?;
-    Ok(writer.finish(&samples)?.into())
-}
-
 fn pack(bytes: &[u8]) -> Result<Vec<u8>> {
     zstd::bulk::compress(bytes, ZSTD_LEVEL).map_err(Error::io(INDEX_FILE))
 }
@@ -277,8 +410,11 @@ fn unpack(packed: &[u8]) -> Option<Vec<u8>> {
     zstd::bulk::decompress(packed, size).ok()
 }
 
+/// Reports that what was read from the index makes no sense. That bytes are not what was written is noted where they are read.
 fn corrupt(block: &Block) -> Error {
-    OpenBlock::corrupt(block, INDEX_FILE, "its content is not what was written")
+    let e = OpenBlock::corrupt(block, INDEX_FILE, "its content is not what was written");
+    block.note_damage(INDEX_FILE, &e);
+    e
 }
 
 #[cfg(test)]

@@ -50,26 +50,22 @@ pub(in crate::metrics) async fn merge_blocks(
 /// A place in the series of a block.
 struct Cursor {
     block: OpenBlock,
-    /// The page in which it is, and that page's number.
+    /// The page in which it is, and where.
     page: Arc<Vec<SeriesEntry>>,
-    number: u32,
     at: usize,
     id: u32,
 }
 
 impl Cursor {
     async fn new(block: OpenBlock) -> Result<Self> {
-        let page = match block.page_count() {
-            0 => Arc::default(),
-            _ => block.series_page(0).await?,
-        };
-        Ok(Self {
+        let mut cursor = Self {
             block,
-            page,
-            number: 0,
+            page: Arc::default(),
             at: 0,
             id: 0,
-        })
+        };
+        cursor.turn().await?;
+        Ok(cursor)
     }
 
     fn entry(&self) -> Option<&SeriesEntry> {
@@ -79,10 +75,13 @@ impl Cursor {
     async fn advance(&mut self) -> Result<()> {
         self.at += 1;
         self.id += 1;
-        if self.at == self.page.len() && self.number + 1 < self.block.page_count() {
-            self.number += 1;
-            self.at = 0;
-            self.page = self.block.series_page(self.number).await?;
+        self.turn().await
+    }
+
+    /// Goes to the next page at the end of one.
+    async fn turn(&mut self) -> Result<()> {
+        if self.at >= self.page.len() && self.id < self.block.len() {
+            (self.page, self.at) = self.block.page_of_series(self.id).await?;
         }
         Ok(())
     }

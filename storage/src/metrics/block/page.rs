@@ -25,6 +25,15 @@ pub(super) fn values(page: &[u8], rows: usize) -> Option<Vec<f64>> {
     })
 }
 
+/// Of bytes that may be no page, with the number of rows that they should have: they unpack to so many, or to nothing.
+pub(crate) fn fuzz(page: &[u8], rows: usize) {
+    let lengths = [
+        times(page, rows).map(|t| t.len()),
+        values(page, rows).map(|v| v.len()),
+    ];
+    assert!(lengths.iter().flatten().all(|n| *n == rows), "{lengths:?}");
+}
+
 const DATA_PAGE: i64 = 0;
 const DELTA_BINARY_PACKED: i64 = 5;
 const BYTE_STREAM_SPLIT: i64 = 9;

@@ -1,8 +1,12 @@
 //! The directory of an index: what stands at the end of the file and stays in memory while the block is in use.
 
-use super::front;
+use super::front::Texts;
+use super::{front, runs};
 use crate::codec::ChunkError;
 use crate::codec::varint;
+
+/// Most series in a page, whatever the writer: what bounds the number of series by the number of pages.
+const MAX_SERIES_PER_PAGE: u32 = 1 << 16;
 
 /// Bytes of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,47 +109,45 @@ impl Directory {
             series_per_page: small(varint::take(rest)?)?,
             ..Self::default()
         };
-        for _ in 0..front::take_count(rest)? {
+        for _ in 0..front::take_count(rest, 2)? {
             out.series_pages.push(take_place(rest)?);
         }
         let pages = u64::from(out.series).div_ceil(u64::from(out.series_per_page.max(1)));
-        if pages != out.series_pages.len() as u64 {
+        let is_bounded = out.series_per_page <= MAX_SERIES_PER_PAGE;
+        if pages != out.series_pages.len() as u64 || !is_bounded {
             return Err(ChunkError::Number);
         }
-        for _ in 0..front::take_count(rest)? {
+        for _ in 0..front::take_count(rest, 4)? {
             let mut name = Name {
                 name: text(front::take_bytes(rest)?)?,
                 values: varint::take(rest)?,
                 ids: front::take_bytes(rest)?.to_vec(),
                 pages: Vec::new(),
             };
-            out.check_ids(&name.ids)?;
-            let mut first = Vec::new();
-            for _ in 0..front::take_count(rest)? {
-                front::take(rest, &mut first)?;
-                name.pages.push((text(&first)?, take_place(rest)?));
+            runs::check(&name.ids, out.series)?;
+            let mut firsts = Texts::default();
+            for _ in 0..front::take_count(rest, 4)? {
+                let first = text(firsts.take(rest)?)?;
+                name.pages.push((first, take_place(rest)?));
             }
             out.names.push(name);
         }
-        for _ in 0..front::take_count(rest)? {
+        for _ in 0..front::take_count(rest, 3)? {
             let first_row = varint::take(rest)?;
             out.groups.push((first_row, take_place(rest)?));
         }
-        match rest.is_empty() {
+        match rest.is_empty() && out.is_sorted() {
             true => Ok(out),
             false => Err(ChunkError::Number),
         }
     }
 
-    /// Encoded ids have to be those of series.
-    ///
-    /// # Errors
-    /// `Number`, and as [`super::runs::each`].
-    pub(super) fn check_ids(&self, ids: &[u8]) -> Result<(), ChunkError> {
-        match super::runs::last(ids)? {
-            Some(last) if last >= self.series => Err(ChunkError::Number),
-            _ => Ok(()),
-        }
+    /// Whether all is in the order in which it is searched.
+    fn is_sorted(&self) -> bool {
+        let pages = |n: &Name| n.pages.is_sorted_by(|(a, _), (b, _)| a < b);
+        self.names.is_sorted_by(|a, b| a.name < b.name)
+            && self.names.iter().all(pages)
+            && self.groups.is_sorted_by(|(a, _), (b, _)| a < b)
     }
 }
 

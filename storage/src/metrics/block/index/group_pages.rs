@@ -16,6 +16,9 @@ pub(in crate::metrics::block) struct PagePlace {
     pub(in crate::metrics::block) bytes: u64,
 }
 
+/// Rows of a row group, which no page of it has more of. Whoever unpacks a page makes room for its rows.
+const MAX_PAGE_ROWS: u64 = 1 << 20;
+
 /// The pages of a row group, column by column.
 pub(in crate::metrics::block) type GroupPages = [Vec<PagePlace>; COLUMN_COUNT];
 
@@ -78,7 +81,7 @@ pub(super) fn decode(first_row: u64, mut rest: &[u8]) -> Result<GroupPages, Chun
     let mut group = GroupPages::default();
     let add = |a: u64, b: u64| a.checked_add(b).ok_or(ChunkError::Number);
     for pages in &mut group {
-        let count = front::take_count(&mut rest)?;
+        let count = front::take_count(&mut rest, 4)?;
         pages.reserve(count);
         let (mut row, mut offset) = (first_row, 0);
         for _ in 0..count {
@@ -88,12 +91,18 @@ pub(super) fn decode(first_row: u64, mut rest: &[u8]) -> Result<GroupPages, Chun
                 offset: add(offset, varint::take(&mut rest)?)?,
                 bytes: varint::take(&mut rest)?,
             };
+            if page.rows > MAX_PAGE_ROWS {
+                return Err(ChunkError::Number);
+            }
             row = add(page.first_row, page.rows)?;
             offset = add(page.offset, page.bytes)?;
             pages.push(page);
         }
     }
-    Ok(group)
+    match rest.is_empty() {
+        true => Ok(group),
+        false => Err(ChunkError::Number),
+    }
 }
 
 #[cfg(test)]
@@ -118,5 +127,8 @@ mod tests {
         for cut in 0..bytes.len() {
             assert!(decode(100, &bytes[..cut]).is_err(), "{cut}");
         }
+        assert!(decode(100, &[&bytes[..], &[0]].concat()).is_err());
+        let large: GroupPages = [vec![page(0, 1 << 40, 4, 50)], vec![], vec![]];
+        assert!(decode(0, &encode(0, &large)).is_err());
     }
 }

@@ -5,6 +5,7 @@
 //! is handed back: it is decided series by series.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use roaring::RoaringBitmap;
 use smallvec::SmallVec;
@@ -29,6 +30,21 @@ impl SeriesIndex {
     /// # Errors
     /// `Corrupt`, or what the object store says.
     pub(in crate::metrics::block) async fn candidates<'m>(
+        &self,
+        block: &Arc<Block>,
+        matchers: &'m [Matcher],
+    ) -> Result<(RoaringBitmap, Undecided<'m>)> {
+        let index = self.current();
+        match index.candidates_here(block, matchers).await {
+            Err(e) => {
+                let made = index.instead(block, e).await?;
+                made.candidates_here(block, matchers).await
+            }
+            found => found,
+        }
+    }
+
+    async fn candidates_here<'m>(
         &self,
         block: &Block,
         matchers: &'m [Matcher],
@@ -93,16 +109,39 @@ impl SeriesIndex {
     /// As [`Self::candidates`].
     pub(in crate::metrics::block) async fn values(
         &self,
-        block: &Block,
+        block: &Arc<Block>,
         name: &str,
         mut f: impl FnMut(&str),
+    ) -> Result<()> {
+        let mut given = 0;
+        let index = self.current();
+        match index.values_here(block, name, &mut given, &mut f).await {
+            Err(e) => {
+                let made = index.instead(block, e).await?;
+                made.values_here(block, name, &mut given, &mut f).await
+            }
+            done => done,
+        }
+    }
+
+    /// Leaves the values out that were given already.
+    async fn values_here(
+        &self,
+        block: &Block,
+        name: &str,
+        given: &mut usize,
+        f: &mut impl FnMut(&str),
     ) -> Result<()> {
         let Some(name) = self.directory.name(name) else {
             return Ok(());
         };
+        let mut before = 0;
         for pages in name.pages.chunks(PAGES_AT_ONCE) {
             for page in self.value_pages(block, pages).await? {
-                (0..page.len()).for_each(|at| f(page.value(at)));
+                let first = given.saturating_sub(before).min(page.len());
+                (first..page.len()).for_each(|at| f(page.value(at)));
+                before += page.len();
+                *given = before.max(*given);
             }
         }
         Ok(())
@@ -146,7 +185,9 @@ impl SeriesIndex {
                         break;
                     }
                     if m.matches(value) == pass {
-                        found.add(*place, &page, at).ok_or_else(|| corrupt(block))?;
+                        found
+                            .add(*place, &page, at, self.len())
+                            .ok_or_else(|| corrupt(block))?;
                     }
                 }
             }
@@ -178,7 +219,9 @@ impl SeriesIndex {
             };
             while let Some(value) = values.next_if(|v| next_first.is_none_or(|next| *v < next)) {
                 if let Some(at) = page.find(value) {
-                    found.add(*place, page, at).ok_or_else(|| corrupt(block))?;
+                    found
+                        .add(*place, page, at, self.len())
+                        .ok_or_else(|| corrupt(block))?;
                 }
             }
         }
@@ -187,7 +230,7 @@ impl SeriesIndex {
 
     fn all_of(&self, block: &Block, name: &Name) -> Result<RoaringBitmap> {
         let mut all = RoaringBitmap::new();
-        runs::add_to(&mut all, &name.ids).map_err(|_| corrupt(block))?;
+        runs::add_to(&mut all, &name.ids, self.len()).map_err(|_| corrupt(block))?;
         Ok(all)
     }
 
@@ -196,7 +239,7 @@ impl SeriesIndex {
         let mut ids = found.ids;
         let decode = |bytes: &[u8]| {
             let mut ids = RoaringBitmap::new();
-            runs::add_to(&mut ids, bytes)?;
+            runs::add_to(&mut ids, bytes, self.len())?;
             let held = ids.serialized_size();
             Ok((ids, held))
         };
@@ -206,17 +249,14 @@ impl SeriesIndex {
                 false => ids |= &*outside,
             }
         }
-        match ids.max().is_some_and(|last| last >= self.len()) {
-            true => Err(corrupt(block)),
-            false => Ok(ids),
-        }
+        Ok(ids)
     }
 
     async fn value_pages(
         &self,
         block: &Block,
         pages: &[(String, Place)],
-    ) -> Result<Vec<std::sync::Arc<ValuePage>>> {
+    ) -> Result<Vec<Arc<ValuePage>>> {
         let places: Vec<Place> = pages.iter().map(|(_, place)| *place).collect();
         let decode = |bytes: &[u8]| {
             let page = ValuePage::decode(bytes)?;
@@ -235,10 +275,10 @@ struct Found {
 }
 
 impl Found {
-    /// Adds a value of a page; `None` when its ids are no ids.
-    fn add(&mut self, page_place: Place, page: &ValuePage, at: usize) -> Option<()> {
+    /// Adds a value of a page; `None` when its ids are none of so many series.
+    fn add(&mut self, page_place: Place, page: &ValuePage, at: usize, series: u32) -> Option<()> {
         match page.ids(at) {
-            Ids::Inline(range) => runs::add_to(&mut self.ids, page.inline(range)).ok(),
+            Ids::Inline(range) => runs::add_to(&mut self.ids, page.inline(range), series).ok(),
             Ids::Outside(Range { start, end }) => {
                 let offset = page_place.offset.checked_add(page_place.bytes)?;
                 self.outside.push(Place {

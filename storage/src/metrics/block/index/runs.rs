@@ -75,11 +75,13 @@ pub(super) fn each(mut bytes: &[u8], mut f: impl FnMut(u32, u32)) -> Result<(), 
     Ok(())
 }
 
-/// Adds encoded ids to a set.
+/// Adds encoded ids, all of which have to be less than `end`, to a set. They are looked at before: a few bytes can be a run of all
+/// ids that there are, and a set of these takes half a gigabyte.
 ///
 /// # Errors
-/// As [`each`].
-pub(super) fn add_to(set: &mut RoaringBitmap, bytes: &[u8]) -> Result<(), ChunkError> {
+/// `Number` when one is not less; as [`each`].
+pub(super) fn add_to(set: &mut RoaringBitmap, bytes: &[u8], end: u32) -> Result<(), ChunkError> {
+    check(bytes, end)?;
     each(bytes, |first, ids| match ids {
         1 => {
             set.insert(first);
@@ -90,11 +92,22 @@ pub(super) fn add_to(set: &mut RoaringBitmap, bytes: &[u8]) -> Result<(), ChunkE
     })
 }
 
+/// Whether all encoded ids are less than `end`.
+///
+/// # Errors
+/// `Number` when one is not; as [`each`].
+pub(super) fn check(bytes: &[u8], end: u32) -> Result<(), ChunkError> {
+    match last(bytes)? {
+        Some(last) if last >= end => Err(ChunkError::Number),
+        _ => Ok(()),
+    }
+}
+
 /// The last encoded id.
 ///
 /// # Errors
 /// As [`each`].
-pub(super) fn last(bytes: &[u8]) -> Result<Option<u32>, ChunkError> {
+fn last(bytes: &[u8]) -> Result<Option<u32>, ChunkError> {
     let mut last = None;
     each(bytes, |first, ids| last = Some(first + (ids - 1)))?;
     Ok(last)
@@ -114,9 +127,14 @@ mod tests {
             ids.iter().for_each(|&id| runs.push(id));
             let bytes = runs.finish();
             let mut set = RoaringBitmap::new();
-            add_to(&mut set, &bytes).unwrap();
+            let end = ids.last().map_or(0, |last| last + 1);
+            add_to(&mut set, &bytes, end).unwrap();
             prop_assert_eq!(set.iter().collect::<Vec<_>>(), ids.clone());
             prop_assert_eq!(last(&bytes).unwrap(), ids.last().copied());
+            if let Some(last) = ids.last() {
+                let refused = add_to(&mut RoaringBitmap::new(), &bytes, *last);
+                prop_assert_eq!(refused, Err(ChunkError::Number));
+            }
         }
 
         #[test]

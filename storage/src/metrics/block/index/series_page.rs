@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::front;
+use super::front::{self, Texts};
 use crate::codec::ChunkError;
 use crate::codec::varint;
 use crate::metrics::block::table::SeriesRow;
@@ -32,6 +32,9 @@ impl SeriesEntry {
         matchers.iter().all(|m| m.matches(value(m)))
     }
 }
+
+/// More rows than any table has: whoever reckons with rows need not fear that a sum of their bytes overflows.
+const MAX_ROWS: u64 = 1 << 48;
 
 /// The series of one page, in order.
 pub(super) type SeriesPage = Vec<SeriesEntry>;
@@ -83,13 +86,14 @@ fn put_rows(out: &mut Vec<u8>, mut rows: impl Iterator<Item = (u64, u64)>) {
 /// # Errors
 /// When it is not what [`encode`] makes.
 pub(super) fn decode(mut rest: &[u8]) -> Result<SeriesPage, ChunkError> {
-    let count = front::take_count(&mut rest)?;
+    // Shared and own bytes of the labels, two times, two numbers of rows.
+    let count = front::take_count(&mut rest, 6)?;
     let mut page = SeriesPage::with_capacity(count);
-    let mut text = Vec::with_capacity(256);
+    let mut texts = Texts::default();
     for _ in 0..count {
-        front::take(&mut rest, &mut text)?;
+        let labels = texts.take(&mut rest)?;
         page.push(SeriesEntry {
-            labels: Labels::from_bytes(&text).ok_or(ChunkError::Number)?,
+            labels: Labels::from_bytes(labels).ok_or(ChunkError::Number)?,
             times: (0, 0),
             rows: 0..0,
             histogram_rows: 0..0,
@@ -123,6 +127,7 @@ fn take_rows<'p>(
     for rows in std::iter::once(first).chain(all) {
         let end = start
             .checked_add(varint::take(rest)?)
+            .filter(|end| *end <= MAX_ROWS)
             .ok_or(ChunkError::Number)?;
         *rows = start..end;
         start = end;

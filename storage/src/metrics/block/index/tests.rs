@@ -6,8 +6,11 @@ use ulid::Ulid;
 use super::*;
 use crate::block::{BlockStore, BlockWriter, Manifest};
 use crate::budget::Budget;
+use crate::index::any_matcher;
+use crate::metrics::block::SERIES_FILE;
 use crate::metrics::block::writer::{Packing, TableWriter};
-use crate::model::{Labels, MatchOp, Matcher, SampleBuf};
+use crate::metrics::tests::manifest;
+use crate::model::{Labels, MatchOp, Matcher, SampleBuf, Tenant};
 use crate::options::Options;
 use crate::tombstone::Tombstones;
 
@@ -25,26 +28,7 @@ async fn write(folder: &std::path::Path, all: &[Labels]) -> (Arc<BlockStore>, Ma
         writer.push(labels, &samples).unwrap();
     }
     let stats = writer.finish().unwrap().unwrap();
-    let manifest = Manifest {
-        format_version: 2,
-        min_reader_version: 1,
-        ulid: files.ulid().to_string(),
-        tenant: "anonymous".to_owned(),
-        signal: "metrics".to_owned(),
-        min_time: stats.min_time,
-        max_time: stats.max_time,
-        resolution_ms: 0,
-        level: 1,
-        wal_seq_min: 0,
-        wal_seq_max: 0,
-        completes_cut: true,
-        replaces: Vec::new(),
-        deleted_through: 0,
-        rows: stats.rows,
-        groups: stats.groups,
-        raw_bytes: stats.raw_bytes,
-        files: files.finish().unwrap(),
-    };
+    let manifest = manifest(&mut files, &Tenant::anonymous(), &stats);
     store.put_files(&files, &manifest).await.unwrap();
     (store, manifest)
 }
@@ -63,29 +47,13 @@ async fn selected(block: &OpenBlock, matchers: &[Matcher], range: MsRange) -> Ve
     found
 }
 
-fn matcher() -> impl Strategy<Value = Matcher> {
-    let op = prop_oneof![
-        Just(MatchOp::Equal),
-        Just(MatchOp::NotEqual),
-        Just(MatchOp::Regex),
-        Just(MatchOp::NotRegex)
-    ];
-    let value = prop_oneof![
-        Just(""),
-        Just("v1"),
-        Just("v19|v2|v3"),
-        Just("v1|"),
-        Just("v.*"),
-        Just(".*"),
-        Just(".+"),
-        Just("v1.+"),
-        Just("v(11|2.)"),
-        Just(".*3"),
-        Just("a|z"),
-        Just("nothing"),
-    ];
-    let name = prop_oneof![Just("a"), Just("b"), Just("c"), Just("absent")];
-    (op, name, value).prop_map(|(op, name, value)| Matcher::new(op, name, value).unwrap())
+/// Changes a byte of a file.
+fn damage(block: &Block, file: &str, at: usize) {
+    let files = block.local_files();
+    let (.., path) = files.iter().find(|(_, f, _)| f.name == file).unwrap();
+    let mut bytes = std::fs::read(path).unwrap();
+    bytes[at] ^= 0x10;
+    std::fs::write(path, bytes).unwrap();
 }
 
 fn label_set() -> impl Strategy<Value = Labels> {
@@ -106,8 +74,8 @@ proptest! {
     #[test]
     fn a_lookup_agrees_with_checking_every_series(
         all in proptest::collection::btree_set(label_set(), 1..300),
-        many in proptest::collection::vec((proptest::collection::vec(matcher(), 0..4), -5_i64..310, 0_i64..310), 12),
-        without in any::<bool>(),
+        many in proptest::collection::vec((proptest::collection::vec(any_matcher(), 0..4), -5_i64..310, 0_i64..310), 12),
+        (without, damaged) in prop_oneof![Just((false, false)), Just((true, false)), Just((false, true))],
     ) {
         let folder = tempfile::tempdir().unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
@@ -118,6 +86,10 @@ proptest! {
                 manifest.files.retain(|f| f.name != INDEX_FILE);
             }
             let block = open(&store, &manifest).await;
+            if damaged {
+                // The directory is at hand, the pages are not.
+                damage(&block.block, INDEX_FILE, 0);
+            }
             for (matchers, min_ms, length) in many {
                 let range = MsRange::new(min_ms, min_ms + length);
                 let passes = |(at, labels): &(i64, &Labels)| {
@@ -186,4 +158,107 @@ async fn what_is_no_directory_is_reported_as_damage() {
         let read = read_directory(&block, &whole.slice(..cut), 0, cut as u64).await;
         assert!(read.is_err(), "{cut} bytes");
     }
+}
+
+/// A block whose series are `m{n="000"}` and so on, with one sample each, and its labels.
+async fn numbered(folder: &std::path::Path) -> (Arc<BlockStore>, Manifest, Vec<Labels>) {
+    let labels = |n| Labels::from_pairs([("__name__", "m".to_owned()), ("n", format!("{n:03}"))]);
+    let all: Vec<Labels> = (0..100).map(labels).collect();
+    let (store, manifest) = write(folder, &all).await;
+    (store, manifest, all)
+}
+
+#[tokio::test]
+async fn a_damaged_index_is_noted_and_made_anew_before_and_in_the_midst_of_a_look_up() {
+    for opened_before in [true, false] {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, manifest, all) = numbered(folder.path()).await;
+        let mut block = open(&store, &manifest).await;
+        if opened_before {
+            // One page of series is at hand, so that the others are missed behind it.
+            block.page_of_series(0).await.unwrap();
+        }
+        damage(&block.block, INDEX_FILE, 70);
+        if !opened_before {
+            store.forget(block.block.id()).await;
+            block = open(&store, &manifest).await;
+        }
+
+        assert_eq!(selected(&block, &[], MsRange::ALL).await, all);
+        let matcher = Matcher::new(MatchOp::Regex, "n", "01.*").unwrap();
+        assert_eq!(
+            selected(&block, &[matcher], MsRange::ALL).await,
+            all[10..20]
+        );
+        let mut values = 0;
+        block.values("n", |_| values += 1).await.unwrap();
+        assert_eq!(values, 100);
+        let (page, at) = block.page_of_series(99).await.unwrap();
+        assert_eq!(page[at].labels, all[99]);
+        let mut samples = SampleBuf::default();
+        let pages = block
+            .pages(std::slice::from_ref(&(41..42)), false)
+            .await
+            .unwrap();
+        pages.read(&(41..42), MsRange::ALL, &mut samples).unwrap();
+        assert_eq!(
+            (&samples.t_ms[..], &samples.values[..]),
+            (&[41][..], &[41.0][..])
+        );
+
+        let (damaged, found) = (store.damage().files(), store.damage().found());
+        assert!(
+            damaged.len() == 1 && damaged[0].ends_with(INDEX_FILE),
+            "{damaged:?}"
+        );
+        // What was made stays: nobody meets the damage again.
+        let again = open(&store, &manifest).await;
+        assert_eq!(selected(&again, &[], MsRange::ALL).await, all);
+        assert_eq!(store.damage().found(), found);
+    }
+}
+
+#[tokio::test]
+async fn each_use_of_an_index_gets_over_damage_that_it_is_the_first_to_meet() {
+    for first in 0..4 {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, manifest, all) = numbered(folder.path()).await;
+        let block = open(&store, &manifest).await;
+        damage(&block.block, INDEX_FILE, 70);
+        match first {
+            0 => assert_eq!(selected(&block, &[], MsRange::ALL).await, all),
+            1 => {
+                let mut values = Vec::new();
+                let each = |v: &str| values.push(v.to_owned());
+                block.values("n", each).await.unwrap();
+                assert!(values.len() == 100 && values.is_sorted(), "{values:?}");
+            }
+            2 => {
+                let (page, at) = block.page_of_series(20).await.unwrap();
+                assert_eq!(page[at].labels, all[20]);
+            }
+            _ => drop(
+                block
+                    .pages(std::slice::from_ref(&(0..100)), false)
+                    .await
+                    .unwrap(),
+            ),
+        }
+        assert_eq!(store.damage().files().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_index_over_damaged_tables_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, manifest, _) = numbered(folder.path()).await;
+    let block = open(&store, &manifest).await;
+    store.forget(block.block.id()).await;
+    damage(&block.block, INDEX_FILE, 70);
+    damage(&block.block, SERIES_FILE, 9);
+    let select = block.select(&[], MsRange::ALL, |_, _| {}).await;
+    assert!(matches!(select, Err(Error::Corrupt { .. })), "{select:?}");
+    let opened = OpenBlock::open(Arc::clone(&block.block), &Tombstones::default()).await;
+    assert!(matches!(opened, Err(Error::Corrupt { .. })), "{opened:?}");
+    assert_eq!(store.damage().files().len(), 2);
 }

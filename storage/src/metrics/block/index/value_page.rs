@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use super::front;
+use super::front::{self, Texts};
 use crate::codec::ChunkError;
 use crate::codec::varint;
 
@@ -21,7 +21,7 @@ pub(super) enum Ids {
 }
 
 /// Values and where their ids are.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct ValuePage {
     /// All values, one after the other.
     text: String,
@@ -83,13 +83,13 @@ impl ValuePage {
     /// # Errors
     /// When it is not what [`ValuePageWriter`] makes.
     pub(super) fn decode(mut rest: &[u8]) -> Result<Self, ChunkError> {
-        let count = front::take_count(&mut rest)?;
+        let count = front::take_count(&mut rest, 3)?;
         let mut page = Self::default();
-        let mut value = Vec::new();
+        let mut values = Texts::default();
         let (mut inline, mut outside) = (0_usize, 0_u64);
         for _ in 0..count {
-            front::take(&mut rest, &mut value)?;
-            let text = std::str::from_utf8(&value).map_err(|_| ChunkError::Number)?;
+            let value = values.take(&mut rest)?;
+            let text = std::str::from_utf8(value).map_err(|_| ChunkError::Number)?;
             page.text.push_str(text);
             page.ends.push(page.text.len());
             let bytes = varint::take(&mut rest)?;
