@@ -15,6 +15,7 @@
 //! `series_id` is the xxh3-64 of the label set as [`Labels::as_bytes`] lays it out, as a signed number; of two label sets of
 //! one block with the same hash the later one (in order of labels) is hashed again with a seed, until it has one of its own.
 
+mod column;
 mod deleted;
 mod histograms;
 mod index;

@@ -5,18 +5,13 @@
 use std::ops::Range;
 use std::sync::{Arc, LazyLock, OnceLock};
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use parquet::arrow::ArrowSchemaConverter;
-use parquet::column::reader::ColumnReaderImpl;
-use parquet::data_type::{DoubleType, Int64Type};
-use parquet::errors::ParquetError;
 use parquet::file::metadata::ColumnChunkMetaData;
-use parquet::file::reader::{ChunkReader, Length};
-use parquet::file::serialized_reader::SerializedPageReader;
 use parquet::schema::types::SchemaDescPtr;
 
+use super::column::{Packed, StartTimestamps, Times, Unpacked, Values};
 use super::index::{PagePlace, SeriesIndex};
-use super::page;
 use super::writer::samples_schema;
 use super::{OpenBlock, SAMPLES_FILE, ZSTD_LEVEL, compression, reaches};
 use crate::block::{Block, Slot};
@@ -38,19 +33,17 @@ static SCHEMA: LazyLock<Option<SchemaDescPtr>> = LazyLock::new(|| {
 #[derive(Debug)]
 pub(in crate::metrics) struct Pages {
     file: String,
-    times: Vec<Arc<Page<i64>>>,
-    values: Vec<Arc<Page<f64>>>,
+    times: Vec<Arc<Page<Times>>>,
+    values: Vec<Arc<Page<Values>>>,
     /// Only pages that hold a start timestamp.
-    starts: Vec<Arc<Page<i64>>>,
+    starts: Vec<Arc<Page<StartTimestamps>>>,
 }
 
 #[derive(Debug)]
-struct Page<T> {
+struct Page<U> {
     first_row: u64,
-    rows: usize,
-    chunk: ColumnChunkMetaData,
-    bytes: PageBytes,
-    decoded: OnceLock<Result<Vec<T>, String>>,
+    packed: Packed,
+    unpacked: OnceLock<Result<U, String>>,
 }
 
 impl Pages {
@@ -96,7 +89,7 @@ impl Pages {
 
     /// Bytes held, those of pages that will be decoded included.
     pub(in crate::metrics) fn held_bytes(&self) -> usize {
-        fn of<T>(pages: &[Arc<Page<T>>]) -> usize {
+        fn of<U: Unpacked>(pages: &[Arc<Page<U>>]) -> usize {
             pages.iter().map(|p| p.held_bytes()).sum()
         }
         of(&self.times) + of(&self.values) + of(&self.starts)
@@ -110,83 +103,122 @@ impl Pages {
         out: &mut SampleBuf,
     ) -> Result<(), ReadError> {
         let fail = |e: String| ReadError(format!("{}: {e}", self.file));
-        copy(&self.times, rows, None, decode_times, &mut out.t_ms).map_err(fail)?;
-        // Only the wanted part of the other columns.
-        let before = out.t_ms.partition_point(|&t| t < range.min_ms);
-        let end = out.t_ms.partition_point(|&t| t <= range.max_ms);
-        out.t_ms.truncate(end);
-        out.t_ms.drain(..before.min(end));
-        let rows = rows.start + before as u64..rows.start + end.max(before) as u64;
-        copy(&self.values, &rows, None, decode_values, &mut out.values).map_err(fail)?;
+        // Only the wanted part of each column.
+        let rows = self.rows_in(rows, range, &mut out.t_ms).map_err(fail)?;
+        copy(&self.values, &rows, None, &mut out.values).map_err(fail)?;
         if self.starts.iter().any(|p| p.reaches(&rows)) {
-            let absent = Some(NO_START_MS);
-            copy(
-                &self.starts,
-                &rows,
-                absent,
-                decode_starts,
-                &mut out.start_ms,
-            )
-            .map_err(fail)?;
+            copy(&self.starts, &rows, Some(NO_START_MS), &mut out.start_ms).map_err(fail)?;
             if out.start_ms.iter().all(|&s| s == NO_START_MS) {
                 out.start_ms.clear();
             }
         }
         Ok(())
     }
+
+    /// Those of the rows of a series, whose times ascend, that lie in a range of time; adds their times to an empty list.
+    fn rows_in(
+        &self,
+        rows: &Range<u64>,
+        range: MsRange,
+        out: &mut Vec<i64>,
+    ) -> Result<Range<u64>, String> {
+        let mut first = rows.start;
+        for_each_part(&self.times, rows, |part| {
+            let Part::Rows(times, part) = part else {
+                return Err(format!("rows {rows:?} are not all in pages"));
+            };
+            let times = times.get(part);
+            let before = times.partition_point(|&t| t < range.min_ms);
+            let end = times.partition_point(|&t| t <= range.max_ms);
+            if out.is_empty() {
+                first += before as u64;
+            }
+            out.extend_from_slice(&times[before..end.max(before)]);
+            Ok(())
+        })?;
+        Ok(first..first + out.len() as u64)
+    }
 }
 
-impl<T> Page<T> {
+impl<U: Unpacked> Page<U> {
     fn held_bytes(&self) -> usize {
-        size_of::<Self>() + self.bytes.bytes.len() + self.rows * size_of::<T>()
+        size_of::<Self>() + self.packed.bytes.len() + self.packed.rows * size_of::<U::Value>()
     }
 
-    /// Its values; decoded once.
-    fn decoded(
-        &self,
-        decode: fn(&Self) -> Result<Vec<T>, ParquetError>,
-    ) -> &Result<Vec<T>, String> {
-        self.decoded.get_or_init(|| match decode(self) {
-            Ok(values) if values.len() == self.rows => Ok(values),
-            Ok(values) => Err(format!("{} of {} rows in a page", values.len(), self.rows)),
-            Err(e) => Err(e.to_string()),
-        })
+    fn end_row(&self) -> u64 {
+        self.first_row + self.packed.rows as u64
+    }
+
+    /// What it holds; unpacked once.
+    fn unpacked(&self) -> Result<&U, String> {
+        let unpacked = self.unpacked.get_or_init(|| {
+            let rows = self.packed.rows;
+            match U::unpack(&self.packed) {
+                Ok(unpacked) if unpacked.len() == rows => Ok(unpacked),
+                Ok(unpacked) => Err(format!("{} of {rows} rows in a page", unpacked.len())),
+                Err(e) => Err(e.to_string()),
+            }
+        });
+        unpacked.as_ref().map_err(Clone::clone)
     }
 
     fn reaches(&self, rows: &Range<u64>) -> bool {
-        self.first_row < rows.end && rows.start < self.first_row + self.rows as u64
+        self.first_row < rows.end && rows.start < self.end_row()
     }
 }
 
-/// Adds rows of a column. Rows in no page are `absent`, or an error where there is no such value.
-fn copy<T: Copy>(
-    pages: &[Arc<Page<T>>],
+/// Neighbouring rows of a column.
+enum Part<'a, U> {
+    /// Some of a page.
+    Rows(&'a U, Range<usize>),
+    /// So many in no page.
+    Absent(usize),
+}
+
+/// Calls a function with the parts of rows, in order.
+fn for_each_part<'a, U: Unpacked>(
+    pages: &'a [Arc<Page<U>>],
     rows: &Range<u64>,
-    absent: Option<T>,
-    decode: fn(&Page<T>) -> Result<Vec<T>, ParquetError>,
-    out: &mut Vec<T>,
+    mut f: impl FnMut(Part<'a, U>) -> Result<(), String>,
 ) -> Result<(), String> {
     let mut row = rows.start;
-    let first = pages.partition_point(|p| p.first_row + p.rows as u64 <= rows.start);
+    let first = pages.partition_point(|p| p.end_row() <= rows.start);
     let mut rest = pages[first..].iter();
     while row < rows.end {
         let page = rest.next().filter(|p| p.first_row < rows.end);
         let gap_end = page.map_or(rows.end, |p| p.first_row.max(row));
         if gap_end > row {
-            let absent = absent.ok_or_else(|| format!("row {row} is in no page"))?;
-            out.resize(out.len() + (gap_end - row) as usize, absent);
+            f(Part::Absent((gap_end - row) as usize))?;
             row = gap_end;
         }
         let Some(page) = page else {
             continue;
         };
-        let decoded = page.decoded(decode).as_ref().map_err(Clone::clone)?;
-        let start = (row - page.first_row) as usize;
-        let end = (rows.end - page.first_row).min(page.rows as u64) as usize;
-        out.extend_from_slice(&decoded[start..end]);
-        row = page.first_row + end as u64;
+        let end = rows.end.min(page.end_row());
+        let part = (row - page.first_row) as usize..(end - page.first_row) as usize;
+        f(Part::Rows(page.unpacked()?, part))?;
+        row = end;
     }
     Ok(())
+}
+
+/// Adds rows of a column. Rows in no page are `absent`, or an error where there is no such value.
+fn copy<U: Unpacked>(
+    pages: &[Arc<Page<U>>],
+    rows: &Range<u64>,
+    absent: Option<U::Value>,
+    out: &mut Vec<U::Value>,
+) -> Result<(), String> {
+    for_each_part(pages, rows, |part| {
+        match part {
+            Part::Rows(unpacked, part) => unpacked.extend(part, out),
+            Part::Absent(count) => {
+                let absent = absent.ok_or_else(|| format!("rows {rows:?} are not all in pages"))?;
+                out.resize(out.len() + count, absent);
+            }
+        }
+        Ok(())
+    })
 }
 
 /// Describes pages as if they were a column chunk of their own, for parquet's page reader.
@@ -202,19 +234,19 @@ fn one_page(column: usize, place: &PagePlace) -> Option<ColumnChunkMetaData> {
 }
 
 /// Pages of one column that are being brought together.
-struct Column<'b, T> {
+struct Column<'b, U> {
     block: &'b Block,
     number: usize,
     keeps: bool,
-    pages: Vec<(PagePlace, Option<Arc<Page<T>>>)>,
+    pages: Vec<(PagePlace, Option<Arc<Page<U>>>)>,
 }
 
-impl<'b, T: Send + Sync + 'static> Column<'b, T> {
+impl<'b, U: Unpacked + Send + Sync + 'static> Column<'b, U> {
     /// What the cache has of some pages.
     fn new(block: &'b Block, number: usize, places: Vec<PagePlace>, keeps: bool) -> Self {
         let kept = |place: &PagePlace| {
-            let page = keeps.then(|| block.kept::<Page<T>>(Slot::SamplesPage(place.offset)))??;
-            (page.rows as u64 == place.rows).then_some(page)
+            let page = keeps.then(|| block.kept::<Page<U>>(Slot::SamplesPage(place.offset)))??;
+            (page.packed.rows as u64 == place.rows).then_some(page)
         };
         let pages = places.into_iter().map(|place| (place, kept(&place)));
         Self {
@@ -242,13 +274,13 @@ impl<'b, T: Send + Sync + 'static> Column<'b, T> {
             }
             let read = Arc::new(Page {
                 first_row: place.first_row,
-                rows: usize::try_from(place.rows).ok()?,
-                chunk: one_page(self.number, place)?,
-                bytes: PageBytes {
+                packed: Packed {
+                    rows: usize::try_from(place.rows).ok()?,
+                    chunk: one_page(self.number, place)?,
                     offset: place.offset,
                     bytes,
                 },
-                decoded: OnceLock::new(),
+                unpacked: OnceLock::new(),
             });
             if self.keeps {
                 let held = read.held_bytes() as u64;
@@ -260,89 +292,7 @@ impl<'b, T: Send + Sync + 'static> Column<'b, T> {
         Some(())
     }
 
-    fn pages(self) -> Vec<Arc<Page<T>>> {
+    fn pages(self) -> Vec<Arc<Page<U>>> {
         self.pages.into_iter().filter_map(|(_, p)| p).collect()
-    }
-}
-
-fn reader<T>(page: &Page<T>) -> Result<Box<SerializedPageReader<PageBytes>>, ParquetError> {
-    let bytes = Arc::new(page.bytes.clone());
-    SerializedPageReader::new(bytes, &page.chunk, page.rows, None).map(Box::new)
-}
-
-fn decode_times(page: &Page<i64>) -> Result<Vec<i64>, ParquetError> {
-    if let Some(times) = page::times(&page.bytes.bytes, page.rows) {
-        return Ok(times);
-    }
-    let mut column =
-        ColumnReaderImpl::<Int64Type>::new(page.chunk.column_descr_ptr(), reader(page)?);
-    let mut values = Vec::with_capacity(page.rows);
-    column.read_records(page.rows, None, None, &mut values)?;
-    Ok(values)
-}
-
-fn decode_values(page: &Page<f64>) -> Result<Vec<f64>, ParquetError> {
-    if let Some(values) = page::values(&page.bytes.bytes, page.rows) {
-        return Ok(values);
-    }
-    let mut column =
-        ColumnReaderImpl::<DoubleType>::new(page.chunk.column_descr_ptr(), reader(page)?);
-    let mut values = Vec::with_capacity(page.rows);
-    column.read_records(page.rows, None, None, &mut values)?;
-    Ok(values)
-}
-
-fn decode_starts(page: &Page<i64>) -> Result<Vec<i64>, ParquetError> {
-    let mut column =
-        ColumnReaderImpl::<Int64Type>::new(page.chunk.column_descr_ptr(), reader(page)?);
-    let (mut levels, mut present) = (Vec::with_capacity(page.rows), Vec::new());
-    column.read_records(page.rows, Some(&mut levels), None, &mut present)?;
-    let mut present = present.into_iter();
-    let start = |level: i16| match level {
-        0 => NO_START_MS,
-        _ => present.next().unwrap_or(NO_START_MS),
-    };
-    Ok(levels.into_iter().map(start).collect())
-}
-
-/// A part of a file, addressed by offsets in the whole file.
-#[derive(Clone, Debug)]
-struct PageBytes {
-    offset: u64,
-    bytes: Bytes,
-}
-
-impl PageBytes {
-    fn from(&self, start: u64) -> Result<Bytes, ParquetError> {
-        let skipped = start
-            .checked_sub(self.offset)
-            .and_then(|n| usize::try_from(n).ok())
-            .filter(|&n| n <= self.bytes.len())
-            .ok_or_else(|| ParquetError::EOF(format!("byte {start} is not in the page")))?;
-        Ok(self.bytes.slice(skipped..))
-    }
-}
-
-impl Length for PageBytes {
-    fn len(&self) -> u64 {
-        self.offset + self.bytes.len() as u64
-    }
-}
-
-impl ChunkReader for PageBytes {
-    type T = bytes::buf::Reader<Bytes>;
-
-    fn get_read(&self, start: u64) -> Result<Self::T, ParquetError> {
-        Ok(self.from(start)?.reader())
-    }
-
-    fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
-        let bytes = self.from(start)?;
-        if length > bytes.len() {
-            return Err(ParquetError::EOF(format!(
-                "{length} bytes at {start} are not in the page"
-            )));
-        }
-        Ok(bytes.slice(..length))
     }
 }
