@@ -104,7 +104,7 @@ pub fn inflate(headers: &HeaderMap, body: Bytes, limit_bytes: usize) -> Result<B
 pub fn snappy(body: &[u8], limit_bytes: usize) -> Result<Bytes, BodyError> {
     let corrupt = |e: snap::Error| BodyError::Corrupt {
         encoding: "snappy",
-        reason: e.to_string(),
+        reason: e.to_string().trim_start_matches("snappy: ").to_owned(),
     };
     let declared = snap::raw::decompress_len(body).map_err(corrupt)?;
     // A snappy block cannot inflate to more than some 21 times its size; a larger claim is a lie.

@@ -19,6 +19,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser};
+use regex::Regex;
+use storage::model::compile_anchored;
 
 pub use alerting::{AlertingConfig, AlertmanagerConfig};
 pub use glob::glob;
@@ -197,6 +199,14 @@ pub struct Config {
     /// Where others reach this server, for links in alerts; the host's name and the web port when absent
     #[arg(long = "web.external-url", value_name = "URL")]
     pub web_external_url: Option<String>,
+
+    /// Path under which the web port serves Prometheus's API; that of --web.external-url when absent
+    #[arg(long = "web.route-prefix", value_name = "PATH")]
+    pub web_route_prefix: Option<String>,
+
+    /// Origins from which a browser may call Prometheus's API: a regular expression for the whole origin
+    #[arg(long = "web.cors.origin", default_value = ".*", value_parser = compile_anchored, value_name = "REGEX")]
+    pub web_cors_origin: Regex,
 
     /// Rules and alerts.
     #[command(flatten)]
@@ -431,6 +441,18 @@ impl Config {
                 load().map_err(|e: String| format!("--config.file={}: {e}", path.display()))
             }
         }
+    }
+
+    /// The path under which Prometheus's API is served: `/`, or one without a slash at the end.
+    #[must_use]
+    pub fn route_prefix(&self) -> String {
+        let of_url = || {
+            let url: Option<http::Uri> = self.web_external_url.as_ref()?.parse().ok();
+            Some(url?.path().to_owned())
+        };
+        let prefix = self.web_route_prefix.clone().filter(|p| !p.is_empty());
+        let prefix = prefix.or_else(of_url).unwrap_or_default();
+        format!("/{}", prefix.trim_matches('/'))
     }
 
     /// Where this server is reached, without a slash at the end. `web_address` is the web port as bound.

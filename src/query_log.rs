@@ -240,8 +240,12 @@ mod tests {
         ] {
             let uri = format!("/api/v1/query?query={query}&time=5");
             let request = http::Request::get(uri).body(axum::body::Body::empty());
-            crate::app::testing::call(&app, crate::api::prometheus::router(), request.unwrap())
-                .await;
+            crate::app::testing::call(
+                &app,
+                crate::api::prometheus::router(&app.config),
+                request.unwrap(),
+            )
+            .await;
         }
         let text = std::fs::read_to_string(&path).unwrap();
         let lines: Vec<Value> = text

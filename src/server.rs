@@ -110,15 +110,20 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
 
 /// Every route of the web port.
 pub fn web_router(app: &AppState) -> Router {
-    let router = Router::new()
-        .merge(api::prometheus::router())
+    let prometheus = Router::new()
+        .merge(api::prometheus::router(&app.config))
+        .merge(ingest::remote_write::router())
+        .merge(ingest::otlp_metrics::router());
+    let prometheus = match app.config.route_prefix().as_str() {
+        "/" => prometheus,
+        prefix => Router::new().nest(prefix, prometheus),
+    };
+    let router = prometheus
         .merge(api::loki::router())
         .merge(api::jaeger::router())
         .merge(api::jaeger::health_router())
-        .merge(ingest::remote_write::router())
         .merge(ingest::loki_push::router())
         .merge(ingest::otlp_http::router())
-        .merge(ingest::otlp_metrics::router())
         .merge(ingest::otlp_grpc::router())
         .merge(ingest::zipkin::router())
         .merge(ingest::jaeger_thrift::router())
@@ -143,10 +148,13 @@ async fn count(State(app): State<AppState>, request: Request, next: Next) -> Res
         .get::<MatchedPath>()
         .map(|p| p.as_str().to_owned());
     let response = next.run(request).await;
-    app.telemetry.request(
-        handler.as_deref().unwrap_or("other"),
-        response.status().as_u16(),
-    );
+    let handler = handler.as_deref().unwrap_or("other");
+    let prefix = app.config.route_prefix();
+    let handler = match prefix.as_str() {
+        "/" => handler,
+        prefix => handler.strip_prefix(prefix).unwrap_or(handler),
+    };
+    app.telemetry.request(handler, response.status().as_u16());
     response
 }
 
@@ -400,7 +408,9 @@ fn print_start(config: &Config, listeners: &Listeners) {
     }
     let web = &listeners.web_address;
     println!("Try:");
-    println!("  curl 'http://{web}/api/v1/query?query=up'");
+    let prefix = config.route_prefix();
+    let prefix = prefix.trim_end_matches('/');
+    println!("  curl 'http://{web}{prefix}/api/v1/query?query=up'");
     println!(
         "  curl -H 'Content-Type: application/json' http://{web}/loki/api/v1/push -d '{{\"streams\":[{{\"stream\":{{\"job\":\"demo\"}},\"values\":[[\"'$(date +%s%N)'\",\"hello\"]]}}]}}'"
     );

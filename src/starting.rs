@@ -76,10 +76,11 @@ async fn answer(State(door): State<Door>, request: Request) -> Response {
     }
 }
 
+/// Whatever prefix the paths have.
 fn starting(path: &str, progress: &ReplayProgress) -> Response {
     match path {
-        "/-/healthy" => "Prometheus Server is Healthy.\n".into_response(),
-        "/api/v1/status/walreplay" => {
+        path if path.ends_with("/-/healthy") => "Prometheus Server is Healthy.\n".into_response(),
+        path if path.ends_with("/api/v1/status/walreplay") => {
             let (done, total) = progress.segments();
             let state = if total == 0 { "waiting" } else { "in progress" };
             let headers = [(CONTENT_TYPE, "application/json")];
@@ -130,6 +131,7 @@ mod tests {
             StatusCode::SERVICE_UNAVAILABLE
         );
         assert_eq!(ask(&router, "/-/healthy").await.0, StatusCode::OK);
+        assert_eq!(ask(&router, "/prom/-/healthy").await.0, StatusCode::OK);
         let (_, body) = ask(&router, "/api/v1/status/walreplay").await;
         assert!(body.contains(r#""state":"waiting""#), "{body}");
         door.furnish(Router::new().route("/api/v1/query", get(async || "yes")));

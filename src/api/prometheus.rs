@@ -39,9 +39,10 @@ use tower_http::CompressionLevel;
 use tower_http::compression::CompressionLayer;
 
 use crate::app::AppState;
+use crate::config::Config;
 
 /// Routes of the Prometheus API, health and `/metrics` included.
-pub fn router() -> Router<AppState> {
+pub fn router(config: &Config) -> Router<AppState> {
     let api = Router::new()
         .route("/query", get(query::handle).post(query::handle))
         .route(
@@ -107,7 +108,10 @@ pub fn router() -> Router<AppState> {
             "/admin/tsdb/snapshot",
             post(snapshot::handle).put(snapshot::handle),
         )
-        .route_layer(axum::middleware::from_fn(middleware::cors));
+        .route_layer(axum::middleware::from_fn_with_state(
+            config.web_cors_origin.clone(),
+            middleware::cors,
+        ));
     Router::new()
         .nest("/api/v1", api)
         .route("/federate", get(federate::handle))

@@ -60,11 +60,18 @@ pub(super) async fn evaluate(
 /// The parts of an answer beside the result. `stats` of the request decides whether figures are among them.
 pub(super) fn extras(ask: &Ask, answer: &Answer, timings: Timings) -> Extras {
     let query = ask.params.get("query");
-    let wanted = !ask.params.get("stats").is_empty();
-    let stats = wanted.then(|| timings.with(&answer.stats));
+    let wanted = ask.params.get("stats");
+    let stats = (!wanted.is_empty()).then(|| timings.with(&answer.stats));
+    let mut warnings = answer.annotations.warnings(query);
+    if !["", "true", "all"].contains(&wanted) {
+        let wanted = promql::lexer::quote(wanted);
+        warnings.push(format!(
+            "value {wanted} for parameter \"stats\" is deprecated and will be rejected in the next major release, use \"true\" or \"all\""
+        ));
+    }
     Extras {
         stats,
-        warnings: answer.annotations.warnings(query),
+        warnings,
         infos: answer.annotations.infos(query),
     }
 }

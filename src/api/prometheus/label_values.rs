@@ -1,5 +1,6 @@
 //! `GET /api/v1/label/{name}/values`: values of a label, sorted.
 
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 
@@ -10,9 +11,10 @@ use crate::app::AppState;
 
 pub(super) async fn handle(
     State(app): State<AppState>,
-    Path(name): Path<String>,
+    name: Result<Path<String>, PathRejection>,
     ask: Ask,
 ) -> Result<Response, ApiError> {
+    let Path(name) = name.map_err(|e| ApiError::BadData(format!("invalid label name: {e}")))?;
     if name.is_empty() {
         return Ok(crate::api::not_found().await.into_response());
     }

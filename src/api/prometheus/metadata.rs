@@ -1,8 +1,10 @@
 //! `GET /api/v1/metadata`: type, help and unit of metric families, as active targets show them and as senders told.
 
+use std::collections::BTreeMap;
+
 use axum::extract::State;
 use axum::response::Response;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use storage::model::{Metadata, Tenant};
 
 use super::error::ApiError;
@@ -16,7 +18,7 @@ pub(super) async fn handle(State(app): State<AppState>, ask: Ask) -> Result<Resp
     let per_metric = number(&ask, "limit_per_metric")?;
     let metric = Some(ask.params.get("metric")).filter(|m| !m.is_empty());
     let mut families = Families {
-        found: Map::new(),
+        found: BTreeMap::new(),
         limit,
         per_metric,
     };
@@ -40,7 +42,8 @@ pub(super) async fn handle(State(app): State<AppState>, ask: Ask) -> Result<Resp
 }
 
 struct Families {
-    found: Map<String, Value>,
+    /// Sorted by name, as upstream's are.
+    found: BTreeMap<String, Vec<Value>>,
     limit: Option<usize>,
     per_metric: Option<usize>,
 }
@@ -53,17 +56,11 @@ impl Families {
         }
         let entry = json!({
             "type": metadata.metric_type.as_str(),
-            "help": metadata.help,
             "unit": metadata.unit,
+            "help": metadata.help,
         });
-        let entries = self
-            .found
-            .entry(metadata.family.clone())
-            .or_insert_with(|| json!([]));
-        if let Value::Array(entries) = entries
-            && self.per_metric.is_none_or(|limit| entries.len() < limit)
-            && !entries.contains(&entry)
-        {
+        let entries = self.found.entry(metadata.family.clone()).or_default();
+        if self.per_metric.is_none_or(|limit| entries.len() < limit) && !entries.contains(&entry) {
             entries.push(entry);
         }
     }

@@ -1,6 +1,6 @@
-//! Cross-origin requests, as upstream allows them: any origin, and `OPTIONS` on every path of the API.
+//! Cross-origin requests, as upstream allows them: from the origins of `--web.cors.origin`, and `OPTIONS` on every path of the API.
 
-use axum::extract::Request;
+use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::header::{
@@ -8,8 +8,9 @@ use http::header::{
     ACCESS_CONTROL_EXPOSE_HEADERS, ORIGIN, VARY,
 };
 use http::{HeaderValue, Method, StatusCode};
+use regex::Regex;
 
-pub(super) async fn cors(request: Request, next: Next) -> Response {
+pub(super) async fn cors(State(allowed): State<Regex>, request: Request, next: Next) -> Response {
     let origin = request.headers().get(ORIGIN).cloned();
     let mut response = if request.method() == Method::OPTIONS {
         StatusCode::NO_CONTENT.into_response()
@@ -31,6 +32,8 @@ pub(super) async fn cors(request: Request, next: Next) -> Response {
     ] {
         headers.insert(name, HeaderValue::from_static(value));
     }
-    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+    if origin.to_str().is_ok_and(|o| allowed.is_match(o)) {
+        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+    }
     response
 }

@@ -1,6 +1,7 @@
 //! What a request asks: tenant, and parameters of URL and form together.
 
 use std::net::SocketAddr;
+use std::num::IntErrorKind;
 
 use axum::extract::{ConnectInfo, FromRequest, OriginalUri, Request};
 use http::{HeaderMap, Method, header};
@@ -39,9 +40,7 @@ impl FromRequest<AppState> for Ask {
             version => version == "2",
         };
         let form = matches!(*request.method(), Method::POST | Method::PUT)
-            && text_of(request.headers(), header::CONTENT_TYPE.as_str())
-                .trim_start()
-                .starts_with("application/x-www-form-urlencoded");
+            && is_form(text_of(request.headers(), header::CONTENT_TYPE.as_str()));
         let origin = app.query_log.is_on().then(|| origin(&request));
         let url = request.uri().query().unwrap_or_default().to_owned();
         let mut params = Params::default();
@@ -57,6 +56,12 @@ impl FromRequest<AppState> for Ask {
             origin,
         })
     }
+}
+
+/// Whether a content type, whatever its parameters, is that of a form.
+fn is_form(content_type: &str) -> bool {
+    let media_type = content_type.split(';').next().unwrap_or_default().trim();
+    media_type.eq_ignore_ascii_case("application/x-www-form-urlencoded")
 }
 
 fn origin(request: &Request) -> Origin {
@@ -108,13 +113,14 @@ impl Params {
         if text.is_empty() {
             return Ok(0);
         }
-        let Ok(limit) = text.parse::<i64>() else {
+        let limit = text.parse::<i64>().map_err(|e| {
             let quoted = promql::lexer::quote(text);
-            return Err(ApiError::parameter(
-                "limit",
-                format!("strconv.Atoi: parsing {quoted}: invalid syntax"),
-            ));
-        };
+            let fault = match e.kind() {
+                IntErrorKind::PosOverflow | IntErrorKind::NegOverflow => "value out of range",
+                _ => "invalid syntax",
+            };
+            ApiError::parameter("limit", format!("strconv.Atoi: parsing {quoted}: {fault}"))
+        })?;
         usize::try_from(limit)
             .map_err(|_| ApiError::parameter("limit", "limit must be non-negative"))
     }

@@ -26,7 +26,7 @@ pub(super) async fn app(folder: &std::path::Path, args: &[&str]) -> AppState {
 }
 
 async fn ask(app: &AppState, request: Request<Body>) -> (StatusCode, http::HeaderMap, String) {
-    let response = super::router()
+    let response = super::router(&app.config)
         .with_state(Arc::clone(app))
         .oneshot(request)
         .await
@@ -68,6 +68,18 @@ async fn queries_are_answered_by_url_and_by_form() {
     assert_eq!(
         ask(&app, request(Method::GET, range)).await.2,
         r#"{"status":"success","data":{"resultType":"matrix","result":[{"metric":{},"values":[[1793491200,"3"],[1793491260,"3"]]}]}}"#
+    );
+    let mut shouted = form("/api/v1/query?time=1793491260.5", "query=up%3E1");
+    let media_type = "APPLICATION/x-www-form-urlencoded; charset=utf-8";
+    shouted
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, media_type.parse().unwrap());
+    assert_eq!(ask(&app, shouted).await.2, expected);
+    let odd = "/api/v1/query?query=up&time=1793491200&stats=some";
+    let (_, _, body) = ask(&app, request(Method::GET, odd)).await;
+    assert!(
+        body.contains(r#""warnings":["value \"some\" for parameter"#),
+        "{body}"
     );
     let cut = "/api/v1/query?query=up&time=1793491200&limit=1";
     let (_, _, body) = ask(&app, request(Method::GET, cut)).await;
@@ -153,6 +165,18 @@ async fn what_is_wrong_is_told_as_upstream_tells_it() {
         ),
         (
             Method::GET,
+            "/api/v1/labels?limit=99999999999999999999",
+            400,
+            "value out of range",
+        ),
+        (
+            Method::GET,
+            "/api/v1/label/%ff/values",
+            400,
+            "invalid label name",
+        ),
+        (
+            Method::GET,
             "/api/v1/label//values",
             404,
             "404 page not found",
@@ -209,6 +233,62 @@ async fn other_origins_may_ask() {
         headers[header::ACCESS_CONTROL_ALLOW_METHODS],
         "GET, POST, OPTIONS"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_origins_that_match_may_ask() {
+    let folder = tempfile::tempdir().unwrap();
+    let app = app(folder.path(), &["--web.cors.origin=https?://(a|b)"]).await;
+    for (origin, may) in [
+        ("http://a", true),
+        ("https://b", true),
+        ("http://a.c", false),
+    ] {
+        let mut asked = request(Method::GET, "/api/v1/labels");
+        let value = origin.parse().unwrap();
+        asked.headers_mut().insert(header::ORIGIN, value);
+        let (_, headers, _) = ask(&app, asked).await;
+        let allowed = headers.get(header::ACCESS_CONTROL_ALLOW_ORIGIN);
+        assert_eq!(allowed.is_some(), may, "{origin}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_api_is_served_under_its_prefix() {
+    for (flags, prefix) in [
+        (&["--web.external-url=http://h/prom/"][..], "/prom"),
+        (
+            &[
+                "--web.external-url=http://h/prom",
+                "--web.route-prefix=/a/b/",
+            ],
+            "/a/b",
+        ),
+        (
+            &["--web.external-url=http://h/prom", "--web.route-prefix=/"],
+            "",
+        ),
+        (&[], ""),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let app = app(folder.path(), flags).await;
+        let routes = crate::server::web_router(&app);
+        for (path, served) in [
+            (format!("{prefix}/api/v1/labels"), true),
+            (format!("{prefix}/-/healthy"), true),
+            ("/loki/api/v1/status/buildinfo".to_owned(), true),
+            (format!("{prefix}/other"), false),
+            ("/api/v1/labels".to_owned(), prefix.is_empty()),
+        ] {
+            let answered = routes.clone().oneshot(request(Method::GET, &path)).await;
+            let status = answered.unwrap().status();
+            assert_eq!(
+                status == StatusCode::OK,
+                served,
+                "{flags:?} {path}: {status}"
+            );
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

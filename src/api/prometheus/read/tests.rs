@@ -83,7 +83,7 @@ async fn post(app: &AppState, body: Vec<u8>) -> (u16, HeaderMap, Vec<u8>) {
         .header(header::ACCEPT_ENCODING, "gzip")
         .body(Body::from(body))
         .unwrap();
-    let router = super::super::router().with_state(Arc::clone(app));
+    let router = super::super::router(&app.config).with_state(Arc::clone(app));
     let (parts, body) = router.oneshot(request).await.unwrap().into_parts();
     let body = body.collect().await.unwrap().to_bytes().to_vec();
     (parts.status.as_u16(), parts.headers, body)
