@@ -48,6 +48,7 @@ mod storage;
 mod tail;
 mod tombstone;
 mod traces;
+mod turns;
 mod upload;
 mod wal;
 mod warm_up;

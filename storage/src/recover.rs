@@ -4,7 +4,9 @@
 //! disk and in the bucket is read from disk until it is uploaded again, which changes nothing. A record is replayed
 //! unless a block of its tenant covers its number; so replaying the same folder twice gives the same head.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+mod log;
+
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -18,17 +20,18 @@ use crate::deletion::fetch_tombstones;
 use crate::error::{Error, Result};
 use crate::fail_point::{self, FailPoint};
 use crate::generation::{Doomed, SignalStore, blocking};
-use crate::head_snapshot::{self, SnapshotFile};
 use crate::model::Tenant;
 use crate::signal::{Head, SignalKind};
-use crate::tombstone::Tombstone;
 use crate::wal::{Wal, WalOptions, WalRecord};
 
 /// Age from which on a folder without a manifest is nobody's unfinished work.
 const ORPHAN_AGE_MS: i64 = 24 * 3600 * 1000;
 
-/// Gives a record to a head: decodes it and takes the batch without admission. The text of an error is logged.
-pub(crate) type Apply<H> = Arc<dyn Fn(&H, &WalRecord<'_>) -> Result<(), String> + Send + Sync>;
+/// Decodes a record and hands over what puts its batch into a head, without admission, once. The text of an error is logged.
+pub(crate) type Apply<H> =
+    Arc<dyn Fn(&WalRecord<'_>, &mut Take<'_, H>) -> Result<(), String> + Send + Sync>;
+/// Takes what puts a batch into a head.
+pub(crate) type Take<'a, H> = dyn FnMut(&mut dyn FnMut(&H)) + 'a;
 
 /// Where a block was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -265,105 +268,6 @@ impl<H: Head> SignalStore<H> {
         }
         self.reap().await;
         Ok(())
-    }
-
-    /// Brings the active head to where it was, from snapshots and the log. Answers the highest number that a snapshot covers.
-    fn replay(
-        &self,
-        covered: &HashMap<String, u64>,
-        mut deletions: VecDeque<Arc<Tombstone>>,
-        apply: &Apply<H>,
-    ) -> Result<u64> {
-        let mut undecodable = 0;
-        let mut replayed = 0u64;
-        let mut waiting: VecDeque<SnapshotFile> = match H::SNAPSHOTS {
-            true => head_snapshot::list(&self.wal_dir())?.into(),
-            false => VecDeque::new(),
-        };
-        let reached = waiting.iter().map(|s| s.to).max().unwrap_or(0);
-        let mut loaded: Vec<SnapshotFile> = Vec::new();
-        let stats = self.wal.replay(&mut |record: WalRecord<'_>| {
-            // In the order of writing: what a snapshot holds comes behind the records before it.
-            while let Some(file) = waiting.pop_front_if(|s| s.from < record.seq) {
-                undecodable += self.load_snapshot(&file, covered, &mut deletions, &mut loaded)?;
-            }
-            self.replay_deletions(&mut deletions, record.seq);
-            let tenant = record.tenant.as_str();
-            let in_block = covered.get(tenant).is_some_and(|&c| record.seq <= c);
-            if in_block || loaded.iter().any(|s| s.covers(record.seq)) {
-                return Ok(());
-            }
-            let head = Arc::clone(&self.view().active);
-            if let Err(reason) = apply(&head, &record) {
-                undecodable += 1;
-                tracing::error!(
-                    signal = H::SIGNAL.as_str(),
-                    seq = record.seq,
-                    tenant,
-                    reason,
-                    "a record of the write-ahead log cannot be decoded; it is skipped"
-                );
-                return Ok(());
-            }
-            replayed += 1;
-            self.note_write(&head, &record.tenant, record.record.received_ms, 0);
-            drop(head);
-            if self.is_oversized() {
-                tokio::runtime::Handle::current().block_on(self.cut())?;
-            }
-            Ok(())
-        })?;
-        for file in waiting {
-            undecodable += self.load_snapshot(&file, covered, &mut deletions, &mut loaded)?;
-        }
-        self.replay_deletions(&mut deletions, u64::MAX);
-        self.counters
-            .corrupt_records
-            .fetch_add(stats.corrupt + undecodable, Ordering::Relaxed);
-        tracing::info!(
-            signal = H::SIGNAL.as_str(),
-            records = stats.records,
-            replayed,
-            corrupt = stats.corrupt + undecodable,
-            torn_bytes = stats.torn_bytes,
-            "write-ahead log replayed"
-        );
-        Ok(reached)
-    }
-
-    /// Loads a snapshot into the active head and notes it among the loaded ones; answers how much of it was damaged.
-    fn load_snapshot(
-        &self,
-        file: &SnapshotFile,
-        covered: &HashMap<String, u64>,
-        deletions: &mut VecDeque<Arc<Tombstone>>,
-        loaded: &mut Vec<SnapshotFile>,
-    ) -> Result<u64> {
-        // What was deleted before its generation began is not in it.
-        self.replay_deletions(deletions, file.from + 1);
-        let head = Arc::clone(&self.view().active);
-        let wanted = |tenant: &Tenant| covered.get(tenant.as_str()).is_none_or(|&c| c < file.to);
-        let result = head_snapshot::load(file, &mut |frame| head.restore(frame, &wanted));
-        let damaged = match result {
-            Ok(found) => {
-                self.oldest_write_ms
-                    .fetch_min(found.oldest_write_ms, Ordering::Relaxed);
-                // These were done when it was written, and must not hit what came after them.
-                deletions.retain(|t| t.seq > file.to);
-                loaded.push(file.clone());
-                found.corrupt
-            }
-            Err(e @ (Error::Corrupt { .. } | Error::Io { .. })) => {
-                tracing::error!(error = %e, "a snapshot of the head cannot be read; what the log still has is replayed");
-                1
-            }
-            Err(e) => return Err(e),
-        };
-        if damaged > 0 {
-            tracing::error!(file = %file.path.display(), damaged, "a snapshot of the head is damaged; the rest of it was read");
-        }
-        self.account(&head);
-        Ok(damaged)
     }
 
     /// Writes down what only the head knows, in place of what was there.

@@ -5,64 +5,73 @@ use std::sync::Arc;
 use crate::logs::{self, LogsHead};
 use crate::metrics::{self, MetricsHead};
 use crate::model::{LogBatch, MetricBatch, SpanBatch};
-use crate::recover::Apply;
+use crate::recover::{Apply, Take};
 use crate::signal::SignalKind;
 use crate::storage::{RecordDecoder, RecordSink};
 use crate::traces::{self, TracesHead};
 use crate::wal::WalRecord;
 
 /// A batch of the wrong signal is dropped: the decoder was told which one it is.
-struct Sink<'a, H> {
-    head: &'a H,
+struct Sink<'a, 't, H> {
     record: &'a WalRecord<'a>,
+    take: &'a mut Take<'t, H>,
 }
 
-impl RecordSink for Sink<'_, MetricsHead> {
+impl RecordSink for Sink<'_, '_, MetricsHead> {
     fn metrics(&mut self, batch: &MetricBatch<'_>) {
-        metrics::replay(self.head, &self.record.tenant, batch, &self.record.refused);
+        let WalRecord {
+            tenant, refused, ..
+        } = self.record;
+        (self.take)(&mut |head| metrics::replay(head, tenant, batch, refused));
     }
     fn logs(&mut self, _batch: &LogBatch<'_>) {}
     fn spans(&mut self, _batch: SpanBatch) {}
 }
 
-impl RecordSink for Sink<'_, LogsHead> {
+impl RecordSink for Sink<'_, '_, LogsHead> {
     fn metrics(&mut self, _batch: &MetricBatch<'_>) {}
     fn logs(&mut self, batch: &LogBatch<'_>) {
-        logs::replay(self.head, &self.record.tenant, batch, &self.record.refused);
+        let WalRecord {
+            tenant, refused, ..
+        } = self.record;
+        (self.take)(&mut |head| logs::replay(head, tenant, batch, refused));
     }
     fn spans(&mut self, _batch: SpanBatch) {}
 }
 
-impl RecordSink for Sink<'_, TracesHead> {
+impl RecordSink for Sink<'_, '_, TracesHead> {
     fn metrics(&mut self, _batch: &MetricBatch<'_>) {}
     fn logs(&mut self, _batch: &LogBatch<'_>) {}
     fn spans(&mut self, batch: SpanBatch) {
-        traces::replay(self.head, &self.record.tenant, batch, &self.record.refused);
+        let WalRecord {
+            tenant, refused, ..
+        } = self.record;
+        let mut batch = Some(batch);
+        (self.take)(&mut |head| {
+            if let Some(batch) = batch.take() {
+                traces::replay(head, tenant, batch, refused);
+            }
+        });
     }
 }
 
 pub(crate) fn metrics(decoder: Arc<dyn RecordDecoder>) -> Apply<MetricsHead> {
-    Arc::new(move |head, record| {
-        decoder.decode(
-            SignalKind::Metrics,
-            record.record,
-            &mut Sink { head, record },
-        )
+    Arc::new(move |record, take| {
+        let mut sink = Sink { record, take };
+        decoder.decode(SignalKind::Metrics, record.record, &mut sink)
     })
 }
 
 pub(crate) fn logs(decoder: Arc<dyn RecordDecoder>) -> Apply<LogsHead> {
-    Arc::new(move |head, record| {
-        decoder.decode(SignalKind::Logs, record.record, &mut Sink { head, record })
+    Arc::new(move |record, take| {
+        let mut sink = Sink { record, take };
+        decoder.decode(SignalKind::Logs, record.record, &mut sink)
     })
 }
 
 pub(crate) fn traces(decoder: Arc<dyn RecordDecoder>) -> Apply<TracesHead> {
-    Arc::new(move |head, record| {
-        decoder.decode(
-            SignalKind::Traces,
-            record.record,
-            &mut Sink { head, record },
-        )
+    Arc::new(move |record, take| {
+        let mut sink = Sink { record, take };
+        decoder.decode(SignalKind::Traces, record.record, &mut sink)
     })
 }

@@ -86,12 +86,12 @@ impl Rig {
         let clock: Arc<TestClock> = Arc::clone(&self.clock);
         let tmp = self.dir.path().join("tmp");
         let context = Context::new(self.options.clone(), clock, budget, local, bucket, tmp);
-        let apply: Apply<TinyHead> = Arc::new(|head, record| {
+        let apply: Apply<TinyHead> = Arc::new(|record, take| {
             if record.record.kind == 99 {
                 return Err("no such kind".to_owned());
             }
             let batch = tiny::decode(record.record.payload);
-            head.replay(&record.tenant, &batch, &record.refused);
+            take(&mut |head| head.replay(&record.tenant, &batch, &record.refused));
             Ok(())
         });
         SignalStore::open(Arc::new(context), apply).await.unwrap()

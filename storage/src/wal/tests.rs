@@ -41,16 +41,18 @@ fn append(wal: &Wal, tenant: &str, refused: &[u32], payload: &[u8]) -> Result<u6
 fn read(wal: &Wal) -> (Vec<Seen>, ReplayStats) {
     let mut seen = Vec::new();
     let stats = wal
-        .replay(&mut |r| {
-            seen.push(Seen {
-                seq: r.seq,
-                tenant: r.tenant.as_str().to_owned(),
-                refused: r.refused,
-                kind: r.record.kind,
-                flags: r.record.flags,
-                received_ms: r.record.received_ms,
-                payload: r.record.payload.to_vec(),
-            });
+        .replay(&mut |records| {
+            for r in records {
+                seen.push(Seen {
+                    seq: r.seq,
+                    tenant: r.tenant.as_str().to_owned(),
+                    refused: r.refused.clone(),
+                    kind: r.record.kind,
+                    flags: r.record.flags,
+                    received_ms: r.record.received_ms,
+                    payload: r.record.payload.to_vec(),
+                });
+            }
             Ok(())
         })
         .unwrap();

@@ -18,6 +18,10 @@ use crate::error::{Error, Result};
 use crate::fail_point::{self, FailPoint};
 use crate::model::{Record, Tenant};
 
+/// Records that a replay hands out together, and bytes of them after which it does so.
+const REPLAYED_AT_ONCE: usize = 1024;
+const REPLAYED_BYTES_AT_ONCE: usize = 8 << 20;
+
 /// The log of one signal.
 #[derive(Debug)]
 pub(crate) struct Wal {
@@ -111,7 +115,12 @@ impl Wal {
         &self.options
     }
 
-    /// Reads all records in order, once, before anything is appended. A torn tail is cut off; what is damaged in
+    /// Tells, during a replay, that a record was reached: a cut goes up to it.
+    pub(crate) fn note_replayed(&self, seq: u64) {
+        self.inner.lock().last_seq = seq;
+    }
+
+    /// Reads all records in order, some at a time, once, before anything is appended. A torn tail is cut off; what is damaged in
     /// the middle is skipped, counted and logged. Afterwards numbers go on behind the last one read.
     /// Blocks the thread; holds one segment in memory at a time.
     ///
@@ -119,7 +128,7 @@ impl Wal {
     /// `Io`, `NotOurs` when a newer version wrote a segment, and what `each` says.
     pub(crate) fn replay(
         &self,
-        each: &mut dyn FnMut(WalRecord<'_>) -> Result<()>,
+        each: &mut dyn FnMut(&[WalRecord<'_>]) -> Result<()>,
     ) -> Result<ReplayStats> {
         let segments = segment::list(&self.options.dir)?;
         let count = segments.len();
@@ -135,11 +144,18 @@ impl Wal {
             }
             let after = self.last_seq().max(first_seq.saturating_sub(1));
             let mut last_seq = after;
+            let (mut some, mut held) = (Vec::new(), 0);
             let scan = segment::scan(&bytes, after, &mut |record| {
                 last_seq = record.seq;
-                self.inner.lock().last_seq = last_seq;
-                each(record)
+                held += record.record.payload.len();
+                some.push(record);
+                if some.len() < REPLAYED_AT_ONCE && held < REPLAYED_BYTES_AT_ONCE {
+                    return Ok(());
+                }
+                held = 0;
+                each(&std::mem::take(&mut some))
             })?;
+            each(&some)?;
             stats.records += scan.records;
             stats.corrupt += scan.corrupt;
             let mut size = bytes.len() as u64;

@@ -23,6 +23,8 @@ pub(super) struct Packed {
     /// Where it begins in the file.
     pub(super) offset: u64,
     pub(super) bytes: Bytes,
+    /// Whether it is kept, and will be read by more than one query.
+    pub(super) is_kept: bool,
 }
 
 /// What a page holds.
@@ -67,7 +69,7 @@ impl Unpacked for Times {
     }
 }
 
-/// Values of samples. They stay in streams of bytes: often only some rows of each series are asked for.
+/// Values of samples. Those of a page that is read once stay in streams of bytes: often only some rows of each series are wanted.
 #[derive(Debug)]
 pub(super) enum Values {
     Streams(Streams),
@@ -79,6 +81,11 @@ impl Unpacked for Values {
 
     fn unpack(page: &Packed) -> Result<Self, ParquetError> {
         match page::values(&page.bytes, page.rows) {
+            Some(streams) if page.is_kept => {
+                let mut values = Vec::new();
+                streams.extend(0..streams.len(), &mut values);
+                Ok(Self::Plain(values))
+            }
             Some(streams) => Ok(Self::Streams(streams)),
             None => read::<DoubleType>(page).map(Self::Plain),
         }

@@ -279,6 +279,7 @@ impl<'b, U: Unpacked + Send + Sync + 'static> Column<'b, U> {
                     chunk: one_page(self.number, place)?,
                     offset: place.offset,
                     bytes,
+                    is_kept: self.keeps,
                 },
                 unpacked: OnceLock::new(),
             });
