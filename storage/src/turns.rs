@@ -1,24 +1,26 @@
 //! Steps that several threads prepare and that are done one after another, in their order.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
+/// How long a step looks for its turn before its thread goes to sleep. A step that was prepared in time waits a part of what the one
+/// before it takes, and to wake a core from sleep may take longer than that.
+const LOOKS_FOR: Duration = Duration::from_millis(2);
+
 /// The order of steps 0, 1, 2 and so on, and what belongs to the one whose turn it is.
 pub(crate) struct Turns<'s, S> {
-    now: Mutex<Now<'s, S>>,
+    now: AtomicUsize,
+    state: Mutex<&'s mut S>,
     over: Condvar,
-}
-
-struct Now<'s, S> {
-    step: usize,
-    state: &'s mut S,
 }
 
 impl<'s, S> Turns<'s, S> {
     pub(crate) const fn new(state: &'s mut S) -> Self {
         Self {
-            now: Mutex::new(Now { step: 0, state }),
+            now: AtomicUsize::new(0),
+            state: Mutex::new(state),
             over: Condvar::new(),
         }
     }
@@ -28,12 +30,17 @@ impl<'s, S> Turns<'s, S> {
         Ticket { turns: self, step }
     }
 
-    fn wait(&self, step: usize) -> MutexGuard<'_, Now<'s, S>> {
-        let mut now = self.now.lock();
-        while now.step < step {
-            self.over.wait(&mut now);
+    fn wait(&self, step: usize) -> MutexGuard<'_, &'s mut S> {
+        let until = Instant::now() + LOOKS_FOR;
+        let is_early = || self.now.load(Ordering::Acquire) < step;
+        while is_early() && Instant::now() < until {
+            std::thread::yield_now();
         }
-        now
+        let mut state = self.state.lock();
+        while is_early() {
+            self.over.wait(&mut state);
+        }
+        state
     }
 }
 
@@ -46,13 +53,15 @@ pub(crate) struct Ticket<'t, 's, S> {
 impl<S> Ticket<'_, '_, S> {
     /// Waits for the turn of the step, and does it.
     pub(crate) fn take(self, f: impl FnOnce(&mut S)) {
-        f(self.turns.wait(self.step).state);
+        f(&mut self.turns.wait(self.step));
     }
 }
 
 impl<S> Drop for Ticket<'_, '_, S> {
     fn drop(&mut self) {
-        self.turns.wait(self.step).step = self.step + 1;
+        let state = self.turns.wait(self.step);
+        self.turns.now.store(self.step + 1, Ordering::Release);
+        drop(state);
         self.turns.over.notify_all();
     }
 }

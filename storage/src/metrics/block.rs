@@ -36,7 +36,7 @@ use super::head::TenantHead;
 use super::runs::{Run, merge};
 use crate::block::Block;
 use crate::error::{Error, Result};
-use crate::model::{Matcher, MsRange, SampleBuf};
+use crate::model::{Labels, Matcher, MsRange, SampleBuf};
 use crate::signal::{BlockFiles, BlockStats, TimeSpan};
 use crate::tombstone::Tombstones;
 
@@ -117,9 +117,48 @@ impl OpenBlock {
         self.index.visit(&self.block, ids, f).await
     }
 
-    /// Whether every series may have a sample in the range, and none is deleted.
-    pub(super) fn is_whole_in(&self, range: MsRange) -> bool {
-        self.deleted.is_empty() && self.index.all_overlap(range)
+    /// The series that have no sample in a range, and what the function says of the labels of each; `None` where so many are in doubt
+    /// that all might be visited as well.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub(super) async fn gone<T>(
+        &self,
+        range: MsRange,
+        mut f: impl FnMut(&Labels) -> T,
+    ) -> Result<Option<(RoaringBitmap, Vec<T>)>> {
+        let doubtful = self.index.doubtful(range) | self.deleted.ids();
+        if doubtful.len() > u64::from(self.index.len()) / 2 {
+            return Ok(None);
+        }
+        let (mut gone, mut said) = (RoaringBitmap::new(), Vec::new());
+        let each = |id, entry: &SeriesEntry| {
+            if !entry.overlaps(range) || self.is_hidden(id, entry, range) {
+                gone.insert(id);
+                said.push(f(&entry.labels));
+            }
+        };
+        self.index.visit(&self.block, &doubtful, each).await?;
+        Ok(Some((gone, said)))
+    }
+
+    /// The series that have a label, by their ids.
+    ///
+    /// # Errors
+    /// `Corrupt`.
+    pub(super) fn ids_with_name(&self, name: &str) -> Result<RoaringBitmap> {
+        self.index.ids_with_name(&self.block, name)
+    }
+
+    /// The series that have a label with a value, by their ids.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub(super) async fn ids_with_value(&self, name: &str, value: &str) -> Result<RoaringBitmap> {
+        let matchers = [Matcher::equal(name, value)];
+        // One value is looked up: nothing stays undecided.
+        let (ids, _) = self.index.candidates(&self.block, &matchers).await?;
+        Ok(ids)
     }
 
     /// All label names, sorted.

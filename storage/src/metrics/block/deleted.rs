@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use roaring::RoaringBitmap;
+use roaring::{MultiOps, RoaringBitmap};
 use smallvec::SmallVec;
 
 use super::index::{SeriesEntry, SeriesIndex};
@@ -48,6 +48,11 @@ impl Deleted {
 
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Series of which something is hidden, by their ids.
+    pub(super) fn ids(&self) -> RoaringBitmap {
+        self.0.iter().map(|(ids, _)| ids).union()
     }
 
     /// What is hidden of a series.

@@ -46,8 +46,10 @@ pub(super) use group_pages::{GroupPages, PagePlace};
 pub(in crate::metrics) use series_page::SeriesEntry;
 pub(super) use writer::IndexWriter;
 
-const MAGIC: &[u8; 4] = b"TLMX";
-const VERSION: u8 = 1;
+const MAGIC: &[u8; 4] = b"TLM2";
+const VERSION: u8 = 2;
+/// Ends indexes of an earlier version, which are passed over.
+const EARLIER_MAGIC: &[u8; 4] = b"TLMX";
 /// A page of them is some 3 KiB in the file and 30 in memory.
 const SERIES_PER_PAGE: u32 = if cfg!(test) { 16 } else { 128 };
 /// Bytes at the end of the file that are read at once, in the hope that the directory is among them.
@@ -80,12 +82,14 @@ impl SeriesIndex {
     /// `Corrupt`, `Parquet`, or what the object store says.
     pub(super) async fn open(block: &Arc<Block>) -> Result<Arc<Self>> {
         let open = async {
-            let index = match block.has_file(INDEX_FILE) {
-                false => Self::make(block).await?,
-                true => match Self::of_file(block).await {
-                    Err(e) => Self::make_after(block, e).await?,
-                    opened => opened?,
-                },
+            let of_file = match block.has_file(INDEX_FILE) {
+                false => Ok(None),
+                true => Self::of_file(block).await,
+            };
+            let index = match of_file {
+                Ok(Some(index)) => index,
+                Ok(None) => Self::make(block).await?,
+                Err(e) => Self::make_after(block, e).await?,
             };
             let bytes = index.held_bytes();
             Ok((index, bytes))
@@ -93,15 +97,19 @@ impl SeriesIndex {
         block.cached(KEPT, open).await
     }
 
-    async fn of_file(block: &Block) -> Result<Self> {
+    /// That of the file; none where an earlier version wrote it.
+    async fn of_file(block: &Block) -> Result<Option<Self>> {
         let size = block.file_size(INDEX_FILE)?;
         let start = size.saturating_sub(TAIL_BYTES);
         let tail = block.read(INDEX_FILE, start..size).await?;
-        Ok(Self {
+        if tail.ends_with(EARLIER_MAGIC) {
+            return Ok(None);
+        }
+        Ok(Some(Self {
             directory: read_directory(block, &tail, start, size).await?,
             made: None,
             instead: OnceCell::new(),
-        })
+        }))
     }
 
     /// Makes the index from the tables.
@@ -173,8 +181,20 @@ impl SeriesIndex {
 
     /// Whether every series may have a sample in a range of time.
     pub(super) const fn all_overlap(&self, range: MsRange) -> bool {
-        let (latest_start, earliest_end) = self.directory.common;
-        latest_start <= range.max_ms && range.min_ms <= earliest_end
+        self.directory.common.overlaps(range)
+    }
+
+    /// Series that may have no sample in a range of time, by their ids: those of pages of which not all have one.
+    pub(super) fn doubtful(&self, range: MsRange) -> RoaringBitmap {
+        let mut ids = RoaringBitmap::new();
+        let per_page = u64::from(self.directory.series_per_page);
+        for (number, page) in (0..).zip(&self.directory.series_pages) {
+            if !page.common.overlaps(range) {
+                let end = ((number + 1) * per_page).min(u64::from(self.len()));
+                ids.insert_range((number * per_page) as u32..end as u32);
+            }
+        }
+        ids
     }
 
     /// All label names, sorted.
@@ -266,7 +286,7 @@ impl SeriesIndex {
         let pages = &self.directory.series_pages;
         let places: Option<Vec<Place>> = numbers
             .iter()
-            .map(|n| pages.get(*n as usize).copied())
+            .map(|n| pages.get(*n as usize).map(|p| p.place))
             .collect();
         let places = places.ok_or_else(|| corrupt(block))?;
         let decode = |bytes: &[u8]| {

@@ -72,10 +72,13 @@ pub(crate) async fn label_names(
     let mut found = BTreeSet::new();
     for source in sources(&view, tenant, range).await? {
         match source {
-            Source::Block(block) if any_of.is_empty() && block.is_whole_in(range) => {
-                found.extend(block.names().map(str::to_owned));
-            }
             Source::Block(block) => {
+                if any_of.is_empty()
+                    && let Some(names) = block.names_in(range).await?
+                {
+                    found.extend(names);
+                    continue;
+                }
                 let each = |entry: &SeriesEntry| {
                     for (name, _) in entry.labels.iter() {
                         if !found.contains(name) {
@@ -113,13 +116,13 @@ pub(crate) async fn label_values(
     let mut found = BTreeSet::new();
     for source in sources(&view, tenant, range).await? {
         match source {
-            Source::Block(block) if any_of.is_empty() && block.is_whole_in(range) => {
-                let each = |value: &str| {
-                    found.insert(value.to_owned());
-                };
-                block.values(name, each).await?;
-            }
             Source::Block(block) => {
+                if any_of.is_empty()
+                    && let Some(values) = block.values_in(name, range).await?
+                {
+                    found.extend(values);
+                    continue;
+                }
                 let each = |entry: &SeriesEntry| {
                     if let Some(value) = entry.labels.get(name)
                         && !found.contains(value)
@@ -163,6 +166,49 @@ pub(crate) fn exemplars(
 }
 
 impl OpenBlock {
+    /// The names of labels of series with a sample in a range, told by the index alone but for the series in doubt; `None` where these
+    /// are most.
+    async fn names_in(&self, range: MsRange) -> Result<Option<Vec<String>>> {
+        let names_of = |labels: &Labels| -> Vec<String> {
+            let names = labels.iter().map(|(name, _)| name.to_owned());
+            names.collect()
+        };
+        let Some((gone, theirs)) = self.gone(range, names_of).await? else {
+            return Ok(None);
+        };
+        let mut lost = HashSet::new();
+        for name in theirs.into_iter().flatten().collect::<HashSet<_>>() {
+            if self.ids_with_name(&name)?.is_subset(&gone) {
+                lost.insert(name);
+            }
+        }
+        let names = self.names().filter(|name| !lost.contains(*name));
+        Ok(Some(names.map(str::to_owned).collect()))
+    }
+
+    /// As [`Self::names_in`], the values of a label.
+    async fn values_in(&self, name: &str, range: MsRange) -> Result<Option<Vec<String>>> {
+        let value_of = |labels: &Labels| labels.get(name).map(str::to_owned);
+        let Some((gone, theirs)) = self.gone(range, value_of).await? else {
+            return Ok(None);
+        };
+        let mut lost = HashSet::new();
+        for value in theirs.into_iter().flatten().collect::<HashSet<_>>() {
+            let ids = self.ids_with_value(name, &value).await?;
+            if ids.is_subset(&gone) {
+                lost.insert(value);
+            }
+        }
+        let mut values = Vec::new();
+        let each = |value: &str| {
+            if !lost.contains(value) {
+                values.push(value.to_owned());
+            }
+        };
+        self.values(name, each).await?;
+        Ok(Some(values))
+    }
+
     /// Calls a function with the series that pass all matchers of any of the lists (all series without a list) and may have
     /// a sample in the range; more than once with one that passes several.
     async fn select_any(

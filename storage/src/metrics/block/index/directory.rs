@@ -4,6 +4,7 @@ use super::front::Texts;
 use super::{front, runs};
 use crate::codec::ChunkError;
 use crate::codec::varint;
+use crate::model::MsRange;
 
 /// Most series in a page, whatever the writer: what bounds the number of series by the number of pages.
 const MAX_SERIES_PER_PAGE: u32 = 1 << 16;
@@ -13,6 +14,56 @@ const MAX_SERIES_PER_PAGE: u32 = 1 << 16;
 pub(super) struct Place {
     pub(super) offset: u64,
     pub(super) bytes: u64,
+}
+
+/// The latest first time and the earliest last time of some series: a range that takes in both may have samples of all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Common {
+    pub(super) latest_start: i64,
+    pub(super) earliest_end: i64,
+}
+
+impl Default for Common {
+    /// That of no series.
+    fn default() -> Self {
+        Self {
+            latest_start: i64::MIN,
+            earliest_end: i64::MAX,
+        }
+    }
+}
+
+impl Common {
+    /// Takes in a series, by its first and its last time.
+    pub(super) fn add(&mut self, min_ms: i64, max_ms: i64) {
+        self.latest_start = self.latest_start.max(min_ms);
+        self.earliest_end = self.earliest_end.min(max_ms);
+    }
+
+    /// Whether all series may have a sample in a range.
+    pub(super) const fn overlaps(self, range: MsRange) -> bool {
+        self.latest_start <= range.max_ms && range.min_ms <= self.earliest_end
+    }
+
+    /// As little as it differs from another one.
+    fn encode(self, base: Self, out: &mut Vec<u8>) {
+        varint::put_signed(out, self.latest_start.wrapping_sub(base.latest_start));
+        varint::put_signed(out, self.earliest_end.wrapping_sub(base.earliest_end));
+    }
+
+    fn take(base: Self, rest: &mut &[u8]) -> Result<Self, ChunkError> {
+        Ok(Self {
+            latest_start: varint::take_signed(rest)?.wrapping_add(base.latest_start),
+            earliest_end: varint::take_signed(rest)?.wrapping_add(base.earliest_end),
+        })
+    }
+}
+
+/// A page of series.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ListedPage {
+    pub(super) place: Place,
+    pub(super) common: Common,
 }
 
 /// A label name.
@@ -32,11 +83,11 @@ pub(super) struct Name {
 pub(super) struct Directory {
     /// Number of series.
     pub(super) series: u32,
-    /// The latest first time and the earliest last time of a series: a range that takes in both has samples of all.
-    pub(super) common: (i64, i64),
+    /// Of all series.
+    pub(super) common: Common,
     /// Number of series in each page but the last.
     pub(super) series_per_page: u32,
-    pub(super) series_pages: Vec<Place>,
+    pub(super) series_pages: Vec<ListedPage>,
     /// Sorted by name.
     pub(super) names: Vec<Name>,
     /// First row of each row group of samples, and where its pages are listed.
@@ -60,7 +111,7 @@ impl Directory {
             size_of::<Name>() + n.name.len() + n.ids.len() + pages
         };
         size_of::<Self>()
-            + self.series_pages.len() * size_of::<Place>()
+            + self.series_pages.len() * size_of::<ListedPage>()
             + self.groups.len() * size_of::<(u64, Place)>()
             + self.names.iter().map(name).sum::<usize>()
     }
@@ -68,13 +119,13 @@ impl Directory {
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
         varint::put(&mut out, u64::from(self.series));
-        varint::put_signed(&mut out, self.common.0);
-        varint::put_signed(&mut out, self.common.1);
+        self.common.encode(Common::default(), &mut out);
         varint::put(&mut out, u64::from(self.series_per_page));
         varint::put(&mut out, self.series_pages.len() as u64);
-        self.series_pages
-            .iter()
-            .for_each(|p| put_place(&mut out, *p));
+        for page in &self.series_pages {
+            put_place(&mut out, page.place);
+            page.common.encode(self.common, &mut out);
+        }
         varint::put(&mut out, self.names.len() as u64);
         for name in &self.names {
             front::put_bytes(&mut out, name.name.as_bytes());
@@ -105,12 +156,15 @@ impl Directory {
         let small = |n: u64| u32::try_from(n).map_err(|_| ChunkError::Number);
         let mut out = Self {
             series: small(varint::take(rest)?)?,
-            common: (varint::take_signed(rest)?, varint::take_signed(rest)?),
+            common: Common::take(Common::default(), rest)?,
             series_per_page: small(varint::take(rest)?)?,
             ..Self::default()
         };
-        for _ in 0..front::take_count(rest, 2)? {
-            out.series_pages.push(take_place(rest)?);
+        for _ in 0..front::take_count(rest, 4)? {
+            out.series_pages.push(ListedPage {
+                place: take_place(rest)?,
+                common: Common::take(out.common, rest)?,
+            });
         }
         let pages = u64::from(out.series).div_ceil(u64::from(out.series_per_page.max(1)));
         let is_bounded = out.series_per_page <= MAX_SERIES_PER_PAGE;
@@ -174,6 +228,13 @@ mod tests {
     #[test]
     fn a_directory_reads_back_as_written_and_a_cut_one_does_not() {
         let place = |offset, bytes| Place { offset, bytes };
+        let page = |offset, bytes, (latest_start, earliest_end)| ListedPage {
+            place: place(offset, bytes),
+            common: Common {
+                latest_start,
+                earliest_end,
+            },
+        };
         let name = |name: &str, pages: &[&str]| Name {
             name: name.to_owned(),
             values: 300,
@@ -185,9 +246,16 @@ mod tests {
         };
         let directory = Directory {
             series: 300,
-            common: (-5, 7),
+            common: Common {
+                latest_start: -5,
+                earliest_end: 7,
+            },
             series_per_page: 128,
-            series_pages: vec![place(5, 100), place(105, 90), place(195, 10)],
+            series_pages: vec![
+                page(5, 100, (-5, 7)),
+                page(105, 90, (-9, i64::MAX)),
+                page(195, 10, (i64::MIN, 8)),
+            ],
             names: vec![name("__name__", &["a", "abc"]), name("job", &["x"])],
             groups: vec![(0, place(300, 20)), (1 << 20, place(320, 7))],
         };
@@ -200,7 +268,7 @@ mod tests {
         }
         let few = Directory {
             series: 2,
-            series_pages: vec![place(5, 100)],
+            series_pages: vec![page(5, 100, (0, 0))],
             ..directory
         };
         assert!(

@@ -103,6 +103,19 @@ impl SeriesIndex {
         Ok((ids, undecided))
     }
 
+    /// The ids that have a label.
+    ///
+    /// # Errors
+    /// `Corrupt`.
+    pub(in crate::metrics::block) fn ids_with_name(
+        &self,
+        block: &Block,
+        name: &str,
+    ) -> Result<RoaringBitmap> {
+        let name = self.directory.name(name);
+        name.map_or_else(|| Ok(RoaringBitmap::new()), |name| self.all_of(block, name))
+    }
+
     /// All values of a name, sorted.
     ///
     /// # Errors

@@ -5,7 +5,7 @@ use std::io::Write;
 use hashbrown::HashMap;
 use parquet::file::metadata::ParquetMetaData;
 
-use super::directory::{Directory, Name, Place};
+use super::directory::{Common, Directory, ListedPage, Name, Place};
 use super::runs::Runs;
 use super::value_page::{INLINE_BYTES, ValuePageWriter};
 use super::{MAGIC, SERIES_PER_PAGE, VERSION, group_pages, pack, series_page};
@@ -21,8 +21,8 @@ pub(in crate::metrics::block) struct IndexWriter<W> {
     out: Counted<W>,
     page: Vec<SeriesRow>,
     series: u32,
-    common: (i64, i64),
-    series_pages: Vec<Place>,
+    common: Common,
+    series_pages: Vec<ListedPage>,
     names: HashMap<String, NameIds>,
 }
 
@@ -63,7 +63,7 @@ impl<W: Write> IndexWriter<W> {
             out,
             page: Vec::new(),
             series: 0,
-            common: (i64::MIN, i64::MAX),
+            common: Common::default(),
             series_pages: Vec::new(),
             names: HashMap::new(),
         })
@@ -76,8 +76,7 @@ impl<W: Write> IndexWriter<W> {
     pub(in crate::metrics::block) fn push(&mut self, row: SeriesRow) -> Result<()> {
         let id = self.series;
         self.series += 1;
-        self.common.0 = self.common.0.max(row.min_ms);
-        self.common.1 = self.common.1.min(row.max_ms);
+        self.common.add(row.min_ms, row.max_ms);
         for (name, value) in row.labels.iter() {
             let of_name = self.names.entry_ref(name).or_default();
             of_name.all.push(id);
@@ -126,9 +125,14 @@ impl<W: Write> IndexWriter<W> {
     }
 
     fn write_series(&mut self) -> Result<()> {
+        let mut common = Common::default();
+        self.page
+            .iter()
+            .for_each(|s| common.add(s.min_ms, s.max_ms));
         let page = pack(&series_page::encode(&self.page))?;
         self.page.clear();
-        self.series_pages.push(self.out.put(&page)?);
+        let place = self.out.put(&page)?;
+        self.series_pages.push(ListedPage { place, common });
         Ok(())
     }
 
