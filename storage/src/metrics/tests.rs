@@ -702,6 +702,49 @@ fn labels_of_head_and_block_are_one_answer() {
 }
 
 #[test]
+fn labels_of_a_block_are_those_of_its_series_that_last_through_the_range() {
+    let mut world = World::new(None);
+    // In order of labels those that end early stand together, but for two.
+    let ends_early = |n: usize| (60..90).contains(&n) || n == 7 || n == 199;
+    let keys: Vec<String> = (0..200)
+        .map(|n| match ends_early(n) {
+            true => format!("1;n={n:03};all={};early={}", n % 3, n % 5),
+            false => format!("1;n={n:03};all={}", n % 2),
+        })
+        .collect();
+    for t_ms in [1000, 5000, 9000] {
+        let there = |(n, _): &(usize, &String)| t_ms < 5000 || !ends_early(*n);
+        let samples = keys.iter().enumerate().filter(there);
+        let samples: Vec<_> = samples.map(|(_, k)| (k.as_str(), t_ms, 1.0)).collect();
+        world.append(&batch(&samples));
+    }
+    world.freeze();
+    world.write_blocks();
+    let (view, budget, tenant) = (&world.view, &world.budget, &world.tenant);
+    for range in [
+        MsRange::ALL,
+        MsRange::new(0, 1000),
+        MsRange::new(2000, 9000),
+        MsRange::new(0, 900),
+    ] {
+        let series = series_labels(Arc::clone(view), budget, tenant, &[], range, 0);
+        let series = world.runtime.block_on(series).unwrap();
+        let pairs: BTreeSet<_> = series.iter().flat_map(|l| l.iter()).collect();
+        let names = label_names(Arc::clone(view), budget, tenant, &[], range);
+        let names = world.runtime.block_on(names).unwrap();
+        let expected: BTreeSet<_> = pairs.iter().map(|(name, _)| *name).collect();
+        assert_eq!(names, expected.into_iter().collect::<Vec<_>>(), "{range:?}");
+        for name in ["n", "all", "early", "none"] {
+            let values = label_values(Arc::clone(view), budget, tenant, name, &[], range);
+            let values = world.runtime.block_on(values).unwrap();
+            let expected = pairs.iter().filter(|(n, _)| *n == name);
+            let expected: Vec<_> = expected.map(|(_, value)| *value).collect();
+            assert_eq!(values, expected, "{name} in {range:?}");
+        }
+    }
+}
+
+#[test]
 fn metadata_and_exemplars_outlive_a_cut() {
     let mut world = World::new(None);
     let mut one = batch(&[("1;n=1", 1000, 1.0)]);

@@ -1,12 +1,12 @@
 //! The index of a block of metrics: matchers → series, and series → rows and pages, reading only the pages that are needed.
 //!
 //! ```text
-//!  index.bin   "TLMX", version
+//!  index.bin   "TLM2", version
 //!              pages of series      labels, times, rows; 128 series each, in the order of series.parquet
 //!              pages of values      for each label name its values, sorted, with the ids of the series that have them
 //!              pages of row groups  where the pages of samples.parquet lie
-//!              directory            where all these are
-//!              position of the directory (8 bytes, little-endian), "TLMX"
+//!              directory            where all these are, and the time that all series of a page share
+//!              position of the directory (8 bytes, little-endian), "TLM2"
 //! ```
 //!
 //! The id of a series is its row in `series.parquet`. Each page, and the directory, is a zstd frame. Everything can be made again from
