@@ -40,6 +40,8 @@ pub(crate) enum Sink {
     /// Samples are kept, because parameters are not known yet.
     Held(Vec<(Labels, Held)>),
     Raw(Vec<MatrixSeries>),
+    /// The first series with which something was wrong is the end of it. The fault comes to light when the series are asked for.
+    Fault(String),
 }
 
 /// What comes out of the samples of one series.
@@ -47,6 +49,7 @@ pub(crate) enum Product {
     Series(StepSeries),
     Held(Labels, Held),
     Raw(MatrixSeries),
+    Fault(String),
 }
 
 /// What a series' samples go through on their own, up to a sink.
@@ -121,6 +124,8 @@ impl Pipeline {
                 budget.hold(series.floats.len() + series.histograms.len())?;
                 sink.push(series);
             }
+            (Sink::Fault(_), _) => {}
+            (sink, Product::Fault(message)) => *sink = Sink::Fault(message),
             _ => debug_assert!(false, "a way and its sink are made for each other"),
         }
         Ok(())

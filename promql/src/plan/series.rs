@@ -63,7 +63,11 @@ impl SeriesEvaluator {
                 }
                 let (annotations, tally) = (&mut out.annotations, &mut out.tally);
                 let labels = series.labels();
-                let product = way.walk(labels, &scratch, &self.options, annotations, tally)?;
+                let product = way.walk(labels, &scratch, &self.options, annotations, tally);
+                let product = match product {
+                    Err(EvalError::Execution(message)) => Some(Product::Fault(message)),
+                    product => product?,
+                };
                 if let Some(product) = product {
                     let momentary = out.tally.take_momentary();
                     out.products.push((*id, momentary, product));

@@ -154,9 +154,7 @@ impl Compiler<'_> {
     ) -> Result<Node, EvalError> {
         let start = func == Func::StartTimestamp;
         if start && !(self.options.use_start_timestamps && matches!(arg, Expr::Vector(_))) {
-            // Evaluated all the same, for what is wrong with it.
-            self.node(arg, grid)?;
-            let kind = Kind::Nothing;
+            let kind = Kind::Discarded(Box::new(self.node(arg, grid)?));
             return Ok(Node { grid, kind });
         }
         if let Expr::Vector(v) = arg {
@@ -199,8 +197,13 @@ impl Compiler<'_> {
         let node = match args[at] {
             Expr::Matrix(m) => {
                 let leaf = self.range_leaf(func, m, position);
-                range::check_modifier(func, leaf.anchored, leaf.smoothed)
-                    .map_err(EvalError::Execution)?;
+                if let Err(message) = range::check_modifier(func, leaf.anchored, leaf.smoothed) {
+                    let kind = Kind::Fault {
+                        before: params,
+                        message,
+                    };
+                    return Ok(Node { grid, kind });
+                }
                 let known: Option<Vec<Steps>> = params
                     .iter()
                     .map(|p| match &p.kind {
@@ -237,8 +240,9 @@ impl Compiler<'_> {
                     smoothed: false,
                     inner: self.inner,
                     stored: false,
-                    // As upstream has it: remarks on a function over a subquery point at the query's start.
-                    position: 0,
+                    // As upstream has it: a remark points at the first argument, but at the query's start where that is the
+                    // subquery.
+                    position: if at == 0 { 0 } else { position },
                 };
                 let outer = std::mem::replace(&mut self.inner, true);
                 let child = self.subquery(s, grid);
