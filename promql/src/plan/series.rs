@@ -55,11 +55,9 @@ impl SeriesEvaluator {
                 continue;
             }
             scratch.load(&mut buf);
-            let mut stripped = false;
             for (id, way) in &self.ways {
-                if way.without_buckets && !stripped {
-                    scratch.strip_buckets();
-                    stripped = true;
+                if way.without_buckets {
+                    scratch.strip_buckets(&way.sought(&scratch.t_ms, &self.options));
                 }
                 let (annotations, tally) = (&mut out.annotations, &mut out.tally);
                 let labels = series.labels();
