@@ -47,14 +47,15 @@ fn number(input: &str) -> (&str, bool) {
         let breaks_off = if take(&mut rest, ".") {
             std::mem::replace(&mut dot, true) || take(&mut rest, "_.") || hexadecimal
         } else if take(&mut rest, "eE") {
-            // Of a hexadecimal number this is a digit, but is read like an exponent all the same.
+            // A hexadecimal digit, too, is read like an exponent where no run of digits has taken it.
             std::mem::replace(&mut exponent, true) || {
                 take(&mut rest, "+-");
                 take(&mut rest, "._eE") || rest.is_empty()
             }
         } else if take(&mut rest, "_") {
             take(&mut rest, "._eE") || rest.is_empty()
-        } else if take(&mut rest, digits) {
+        } else if rest.starts_with(|c| digits.contains(c)) {
+            rest = rest.trim_start_matches(|c| digits.contains(c));
             false
         } else {
             return (rest, !rest.starts_with(super::is_word));
@@ -257,6 +258,7 @@ mod tests {
             ("0xee", Err(4)),
             ("0x1e3", Ok(Scanned::Number(5))),
             ("0x1.5", Err(4)),
+            ("0x6AE57E", Ok(Scanned::Number(8))),
             ("0xg", Err(2)),
             ("1e", Err(2)),
             ("1_", Err(2)),
