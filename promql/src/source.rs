@@ -50,11 +50,17 @@ mod tests {
     }
 
     #[test]
-    fn a_label_that_two_matchers_are_about_is_not_among_those_of_absent() {
+    fn a_label_that_two_matchers_are_about_is_among_those_of_absent_where_the_last_is_by_equality()
+    {
         for (text, labels) in [
             (r#"absent(m{a="1",b="2"})"#, r#"{a="1", b="2"}"#),
             (r#"absent(m{a!~"x",a="1",b="2"})"#, r#"{b="2"}"#),
             (r#"absent(m{a="1",a="1"})"#, "{}"),
+            (r#"absent(m{a="1",a=~"x"})"#, "{}"),
+            (r#"absent(m{a=~"x",a="1"})"#, r#"{a="1"}"#),
+            (r#"absent(m{a!="",a="1"})"#, r#"{a="1"}"#),
+            (r#"absent(m{a!="x",a="1"})"#, "{}"),
+            (r#"absent(m{a=~"x",a="1",a="1"})"#, "{}"),
         ] {
             let Value::Vector(vector) = asked(text, EvalOptions::instant(0)).value else {
                 panic!("{text} is a vector");

@@ -1,6 +1,6 @@
 //! Calls of functions.
 
-use storage::model::{Labels, LabelsBuilder, METRIC_NAME, MatchOp};
+use storage::model::{Labels, LabelsBuilder, METRIC_NAME, MatchOp, Matcher};
 
 use super::super::EvalError;
 use super::super::node::{Kind, Node, ScalarOperator};
@@ -334,23 +334,34 @@ fn unknown(func: Func) -> EvalError {
     EvalError::BadQuery(format!("unknown function with name {:?}", func.name()))
 }
 
-/// The labels that a selector's missing series would have had: those it asks for by equality, once.
+/// The labels that a selector's missing series would have had: those it asks for by equality, once. A matcher that is not by
+/// equality takes back what one before it has said, and those that only take series away count as the last: upstream's storage
+/// puts them there.
 fn labels_of_absent(expr: &Expr) -> Labels {
     let matchers = match expr {
         Expr::Vector(v) => &v.matchers,
         Expr::Matrix(m) => &m.vector.matchers,
         _ => return Labels::empty(),
     };
+    let must_be_set = |name: &str| {
+        let mut same = matchers.iter().filter(|m| m.name() == name);
+        same.any(|m| !m.matches_empty())
+    };
+    let takes_away =
+        |m: &Matcher| !must_be_set(m.name()) || (m.op().is_negative() && m.matches_empty());
+    let (last, first): (Vec<_>, Vec<_>) = matchers
+        .iter()
+        .filter(|m| m.name() != METRIC_NAME)
+        .partition(|m| takes_away(m));
     let mut labels = LabelsBuilder::default();
-    let mut seen: Vec<&str> = Vec::new();
-    for m in matchers.iter().filter(|m| m.name() != METRIC_NAME) {
-        // A label that another matcher is about has no certain value.
-        if m.op() == MatchOp::Equal && !seen.contains(&m.name()) {
+    let mut equal: Vec<&str> = Vec::new();
+    for m in first.into_iter().chain(last) {
+        if m.op() == MatchOp::Equal && !equal.contains(&m.name()) {
             labels.set(m.name(), m.value());
+            equal.push(m.name());
         } else {
             labels.remove(m.name());
         }
-        seen.push(m.name());
     }
     labels.finish()
 }
