@@ -116,17 +116,34 @@ fn values(answer: &Value) -> Vec<Option<&Value>> {
     series.map(|s| s.pointer("/value/1")).collect()
 }
 
-/// The answer with the numbers that `count_values` has made labels of, without their last digits.
+/// The answer with the numbers that `count_values` has made labels of, without their last digits: what only those told apart
+/// is counted together.
 fn with_rounded_labels(mut answer: Value) -> Value {
     let result = answer.pointer_mut("/data/result");
-    for series in result.and_then(Value::as_array_mut).into_iter().flatten() {
+    let Some(result) = result.and_then(Value::as_array_mut) else {
+        return answer;
+    };
+    let mut together: Vec<Value> = Vec::new();
+    for mut series in std::mem::take(result) {
         let metric = series.get_mut("metric").and_then(Value::as_object_mut);
         for value in metric.into_iter().flat_map(|m| m.values_mut()) {
             if let Some(n) = number(value) {
                 *value = Value::String(format!("{n:.11e}"));
             }
         }
+        let count = |series: &Value| series.pointer("/value/1").and_then(number);
+        let same = together
+            .iter_mut()
+            .find(|s| s["metric"] == series["metric"]);
+        match (same, count(&series)) {
+            (Some(same), Some(more)) => {
+                let sum = count(same).unwrap_or_default() + more;
+                same["value"][1] = Value::String(sum.to_string());
+            }
+            _ => together.push(series),
+        }
     }
+    *result = together;
     answer
 }
 
@@ -305,6 +322,33 @@ mod tests {
                 matches!(found, Verdict::Differs(Part::Result, _)),
                 "{found:?}"
             );
+        }
+    }
+
+    #[test]
+    fn last_digits_in_labels_are_no_difference() {
+        let number = || Box::new(Expr::Number("1".to_owned()));
+        let count_values = |inner| Expr::Aggregate {
+            op: "count_values",
+            grouping: None,
+            param: Some(number()),
+            inner,
+        };
+        let cosine = Expr::Call {
+            name: "cos",
+            returns: Kind::Vector,
+            args: vec![*number()],
+        };
+        let apart = [("0.2500000000000001", "1"), ("0.25", "2"), ("0.5", "1")];
+        let together = [("0.25", "3"), ("0.5", "1")];
+        for (inner, is_close) in [(Box::new(cosine), true), (number(), false)] {
+            let case = Case {
+                expr: count_values(inner),
+                fault: None,
+                time: Time::Instant(0),
+            };
+            let found = verdict(&case, &vector(&apart), &vector(&together), false);
+            assert_eq!(found == Verdict::Close, is_close, "{found:?}");
         }
     }
 
