@@ -47,6 +47,8 @@ pub struct Options {
     pub seed: u64,
     /// The seed of the dataset.
     pub data: u64,
+    /// Histograms of the dataset list empty buckets too.
+    pub all_buckets: bool,
     /// How many cases, from number 0 on.
     pub count: u64,
     /// Only this case.
@@ -68,6 +70,10 @@ pub struct Summary {
     pub equal: usize,
     /// The same save for last digits.
     pub close: usize,
+    /// The same save for the order of equal values.
+    pub tied: usize,
+    /// Upstream breaks down over them.
+    pub panics: usize,
     /// Upstream's own answers differ from time to time.
     pub varies: usize,
     /// Differences by the part that differs.
@@ -79,8 +85,15 @@ impl std::fmt::Display for Summary {
         let differ: usize = self.differ.values().sum();
         write!(
             f,
-            "{} asked ({} errors and {} empty results of upstream's): {} equal, {} in all but last digits, {} to which upstream gives several answers, {differ} differ",
-            self.asked, self.errors, self.empty, self.equal, self.close, self.varies
+            "{} asked ({} errors and {} empty results of upstream's): {} equal, {} in all but last digits, {} in all but the order of equal values, {} over which upstream breaks down, {} to which it gives several answers, {differ} differ",
+            self.asked,
+            self.errors,
+            self.empty,
+            self.equal,
+            self.close,
+            self.tied,
+            self.panics,
+            self.varies
         )?;
         if differ > 0 {
             write!(f, " {:?}", self.differ)?;
@@ -126,6 +139,8 @@ pub async fn run(options: &Options) -> Result<Summary> {
         match verdict {
             Verdict::Equal => summary.equal += 1,
             Verdict::Close => summary.close += 1,
+            Verdict::Tied => summary.tied += 1,
+            Verdict::Panics => summary.panics += 1,
             Verdict::Varies => summary.varies += 1,
             Verdict::Differs(part, _) => {
                 *summary.differ.entry(part).or_default() += 1;
@@ -155,7 +170,8 @@ impl Summary {
 impl Run<'_> {
     /// Sends the dataset, unless the server has it.
     async fn feed(&self, name: &str, url: &str) -> Result<()> {
-        let seed = self.options.data.to_string();
+        let (seed, all_buckets) = (self.options.data, self.options.all_buckets);
+        let wanted = data::mark(seed, all_buckets);
         let mark = Case {
             expr: tree::Expr::Instant(tree::Selector {
                 name: Some(data::MARK.to_owned()),
@@ -170,12 +186,12 @@ impl Run<'_> {
             .with_context(|| format!("{name} at {url} sends no JSON"))?;
         match json.pointer("/data/result/0/metric/seed") {
             None => {}
-            Some(Value::String(there)) if *there == seed => return Ok(()),
+            Some(Value::String(there)) if *there == wanted => return Ok(()),
             Some(there) => {
-                bail!("{name} holds the dataset of seed {there}; it takes an empty server")
+                bail!("{name} holds the dataset {there}; it takes an empty server")
             }
         }
-        let set = data::dataset(self.options.data);
+        let set = data::dataset(seed, all_buckets);
         let sent = metrics::feed(&self.client, url, &set, metrics::Protocol::Write1, &[]).await;
         let sent = sent.with_context(|| format!("the dataset, sent to {name}"))?;
         println!(
@@ -248,8 +264,16 @@ impl Run<'_> {
         );
         let options = self.options;
         println!(
-            "  again: compat-tests differential --ours {} --prometheus {} --data {} --seed {} --case {number}",
-            options.ours, options.prometheus, options.data, options.seed
+            "  again: compat-tests differential --ours {} --prometheus {} --data {}{} --seed {} --case {number}",
+            options.ours,
+            options.prometheus,
+            options.data,
+            if options.all_buckets {
+                " --all-buckets"
+            } else {
+                ""
+            },
+            options.seed
         );
     }
 }

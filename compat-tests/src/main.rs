@@ -52,6 +52,9 @@ struct Differential {
     /// The seed of the dataset
     #[arg(long, default_value_t = 1)]
     data: u64,
+    /// A dataset whose histograms list empty buckets too: it shows nothing of how upstream fills chunks up with them
+    #[arg(long)]
+    all_buckets: bool,
     /// How many expressions
     #[arg(long, default_value_t = 2000)]
     count: u64,
@@ -368,6 +371,7 @@ async fn run_differential(args: Differential) -> Result<bool> {
         prometheus: args.prometheus,
         seed: args.seed,
         data: args.data,
+        all_buckets: args.all_buckets,
         count: args.count,
         case: args.case,
         exact: args.exact,

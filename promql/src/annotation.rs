@@ -1,6 +1,6 @@
 //! Remarks on an answer: warnings and infos, with the place in the query that they are about.
 //!
-//! The same remark is kept once; the last place wins. Wording is the upstream's, for users and
+//! The same remark is kept once; the last place wins, the first one where it is counted. Wording is the upstream's, for users and
 //! dashboards match on it.
 
 use indexmap::IndexMap;
@@ -66,10 +66,10 @@ pub enum Note<'a> {
     StartTimeOverlap(&'a str),
     ForcedMonotonicity {
         metric: &'a str,
-        t_ms: i64,
-        min_bucket: f64,
-        max_bucket: f64,
+        t_ms: (i64, i64),
+        buckets: (f64, f64),
         max_diff: f64,
+        count: i64,
     },
 }
 
@@ -83,7 +83,7 @@ enum Detail {
         t_ms: (i64, i64),
         buckets: (f64, f64),
         max_diff: f64,
-        count: usize,
+        count: i64,
     },
 }
 
@@ -111,15 +111,15 @@ impl Annotations {
             Note::StartTimeOverlap(_) => Detail::StartTimeOverlap { count: 1 },
             Note::ForcedMonotonicity {
                 t_ms,
-                min_bucket,
-                max_bucket,
+                buckets,
                 max_diff,
+                count,
                 ..
             } => Detail::ForcedMonotonicity {
-                t_ms: (t_ms, t_ms),
-                buckets: (min_bucket, max_bucket),
+                t_ms,
+                buckets,
                 max_diff,
-                count: 1,
+                count,
             },
             _ => Detail::Plain,
         };
@@ -174,6 +174,9 @@ impl Annotations {
     fn put(&mut self, text: String, mut entry: Entry) {
         if let Some(before) = self.entries.get_mut(&text) {
             entry.detail.join(&before.detail);
+            if !matches!(entry.detail, Detail::Plain) {
+                entry.position = before.position;
+            }
             *before = entry;
         } else {
             self.entries.insert(text, entry);
@@ -204,7 +207,7 @@ impl Detail {
                 *t_ms = (t_ms.0.min(t.0), t_ms.1.max(t.1));
                 *buckets = (buckets.0.min(b.0), buckets.1.max(b.1));
                 *max_diff = max_diff.max(*d);
-                *count += more;
+                *count = count.wrapping_add(*more);
             }
             _ => {}
         }
@@ -391,6 +394,23 @@ mod tests {
             a.warnings("x"),
             ["PromQL warning: quantile value should be between 0 and 1, got 2 (1:1)"]
         );
+    }
+
+    #[test]
+    fn remarks_that_are_counted_keep_the_first_place() {
+        let forced = |t_ms| Note::ForcedMonotonicity {
+            metric: "",
+            t_ms: (t_ms, t_ms),
+            buckets: (0.5, 1.0),
+            max_diff: 2.0,
+            count: 3,
+        };
+        let mut a = Annotations::default();
+        a.add(&forced(1000), 2);
+        a.add(&forced(0), 7);
+        let shown = a.infos("x + histogram");
+        let end = "over 6 samples from 1970-01-01T00:00:00Z to 1970-01-01T00:00:01Z (1:3)";
+        assert!(shown[0].ends_with(end), "{shown:?}");
     }
 
     #[test]

@@ -116,23 +116,12 @@ impl Checker<'_> {
             );
         }
         let info = call.func == Func::Info;
+        if info && let Some(labels) = call.args.get(1) {
+            self.info_labels(labels, call.span)?;
+        }
         for (index, arg) in call.args.iter_mut().enumerate() {
             match arg {
-                Expr::Vector(selector) if info && index == 1 => {
-                    if !selector.name.is_empty() {
-                        return self.fail(
-                            selector.span,
-                            "expected label selectors only, got vector selector instead",
-                        );
-                    }
-                    self.vector(selector, true)?;
-                }
-                _ if info && index == 1 => {
-                    return self.fail(
-                        arg.span(),
-                        "expected label selectors as the second argument to info function, got other expression",
-                    );
-                }
+                Expr::Vector(selector) if info && index == 1 => self.vector(selector, true)?,
                 _ => self.expr(arg)?,
             }
             if let Some(wanted) = signature.arg(index) {
@@ -140,6 +129,27 @@ impl Checker<'_> {
             }
         }
         Ok(())
+    }
+
+    /// The second argument of `info` is looked at before all others, and a wrong type of it is told of the call.
+    fn info_labels(&self, labels: &Expr, call: Span) -> Checked {
+        let found = labels.value_type();
+        match labels {
+            _ if found != ValueType::Vector => self.fail(
+                call,
+                format!(
+                    "expected type {} in call to function \"info\", got {}",
+                    ValueType::Vector.documented(),
+                    found.documented()
+                ),
+            ),
+            Expr::Vector(selector) if selector.name.is_empty() => Ok(()),
+            Expr::Vector(selector) => self.fail(
+                selector.span,
+                "expected label selectors only, got vector selector instead",
+            ),
+            _ => self.fail(labels.span(), "expected label selectors only"),
+        }
     }
 
     fn aggregate(&self, aggregate: &mut Aggregate) -> Checked {

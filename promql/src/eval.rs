@@ -76,6 +76,16 @@ impl Evaluator<'_> {
         let grid = node.grid;
         let vector = match node.kind {
             Kind::Nothing => Vec::new(),
+            Kind::Discarded(child) => {
+                self.node(*child)?;
+                Vec::new()
+            }
+            Kind::Fault { before, message } => {
+                for node in before {
+                    self.node(node)?;
+                }
+                return Err(EvalError::Execution(message));
+            }
             Kind::Scalar(steps) => return Ok(Outcome::Scalar(steps)),
             Kind::Text(text) => return Ok(Outcome::Text(text)),
             Kind::ScalarOf(child) => {
@@ -90,7 +100,7 @@ impl Evaluator<'_> {
                 let (left, right) = (self.scalar(*left)?, self.scalar(*right)?);
                 return Ok(Outcome::Scalar(left.zip(&right, |a, b| op.apply(a, b))));
             }
-            Kind::RawMatrix(id) => return Ok(Outcome::Matrix(self.raw(id))),
+            Kind::RawMatrix(id) => return Ok(Outcome::Matrix(self.raw(id)?)),
             Kind::SubqueryMatrix(child) => {
                 let grid = child.grid;
                 let vector = self.vector(*child)?;

@@ -259,7 +259,7 @@ impl Plan {
     ///
     /// # Errors
     /// [`EvalError::BadQuery`] where a duration expression has no usable value, or a range query asks for a text or a range;
-    /// [`EvalError::Execution`] for what the upstream finds out before it looks at data.
+    /// [`EvalError::TooManySamples`] where there are too many steps.
     pub fn new(expr: Expr, options: EvalOptions) -> Result<Self, EvalError> {
         compile::plan(expr, options)
     }

@@ -16,8 +16,11 @@ pub const MARK: &str = "differential_dataset";
 ///
 /// Each series begins with a staleness marker before all else, all at one time: a genuine Prometheus selects from its head
 /// in the order in which series were created, and some answers (`limitk`, ties of `topk`, sums) follow that order.
+///
+/// With `all_buckets` histograms list empty buckets too, so that those of a series are laid out alike. Otherwise upstream puts
+/// empty buckets into what it reads: those of all histograms in one of its chunks, and where those end depends on their size.
 #[must_use]
-pub fn dataset(seed: u64) -> Dataset {
+pub fn dataset(seed: u64, all_buckets: bool) -> Dataset {
     let mut series: BTreeMap<Labels, Vec<Point>> = BTreeMap::new();
     for (at, family) in FAMILIES.iter().enumerate() {
         let mut dice = Dice::new(seed, at as u64);
@@ -33,13 +36,16 @@ pub fn dataset(seed: u64) -> Dataset {
             match family.shape {
                 Shape::Info => info(&mut series, &mut dice, &labels),
                 _ => {
-                    let points = points(family, &mut dice, &labels, number);
+                    let points = points(family, &mut dice, &labels, number, all_buckets);
                     series.insert(labels, points);
                 }
             }
         }
     }
-    let mark = [("__name__", MARK.to_owned()), ("seed", seed.to_string())];
+    let mark = [
+        ("__name__", MARK.to_owned()),
+        ("seed", mark(seed, all_buckets)),
+    ];
     let mark = mark.map(|(name, value)| (name.to_owned(), value)).into();
     series.insert(mark, times().map(|t_ms| float(t_ms, 1.0)).collect());
     let series = series.into_iter().filter(|(_, points)| !points.is_empty());
@@ -55,6 +61,13 @@ pub fn dataset(seed: u64) -> Dataset {
         series: series.collect(),
         ..Dataset::default()
     }
+}
+
+/// What tells a dataset.
+#[must_use]
+pub fn mark(seed: u64, all_buckets: bool) -> String {
+    let suffix = if all_buckets { ", all buckets" } else { "" };
+    format!("{seed}{suffix}")
 }
 
 fn times() -> impl Iterator<Item = i64> {
@@ -95,7 +108,17 @@ fn info(series: &mut BTreeMap<Labels, Vec<Point>>, dice: &mut Dice, labels: &Lab
     }
 }
 
-fn points(family: &Family, dice: &mut Dice, labels: &Labels, number: usize) -> Vec<Point> {
+fn points(
+    family: &Family,
+    dice: &mut Dice,
+    labels: &Labels,
+    number: usize,
+    all_buckets: bool,
+) -> Vec<Point> {
+    let native = |native: Native| match all_buckets {
+        true => native.with_all_buckets(),
+        false => native,
+    };
     match family.shape {
         Shape::Counter => counter(dice),
         Shape::Gauge | Shape::Info => gauge(dice, number % 5 == 4),
@@ -106,10 +129,10 @@ fn points(family: &Family, dice: &mut Dice, labels: &Labels, number: usize) -> V
         Shape::Partial => partial(dice),
         Shape::Buckets => buckets((number / LE.1.len()) as u64, &labels["le"]),
         Shape::BrokenBuckets => broken(dice, labels),
-        Shape::Native => Native::integer(dice).points(dice),
-        Shape::NativeFloat => Native::float(dice, number % 2 == 1).points(dice),
-        Shape::NativeCustom => Native::custom(dice, number % 3 == 2).points(dice),
-        Shape::Mixed => Native::integer(dice).mixed(dice),
+        Shape::Native => native(Native::integer(dice)).points(dice),
+        Shape::NativeFloat => native(Native::float(dice, number % 2 == 1)).points(dice),
+        Shape::NativeCustom => native(Native::custom(dice, number % 3 == 2)).points(dice),
+        Shape::Mixed => native(Native::integer(dice)).mixed(dice),
     }
 }
 
@@ -241,14 +264,15 @@ mod tests {
 
     #[test]
     fn a_seed_makes_the_same_data_and_another_seed_other_data() {
-        let text = |seed| format!("{:?}", dataset(seed).series);
-        assert_eq!(text(1), text(1));
-        assert_ne!(text(1), text(2));
+        let text = |seed, all| format!("{:?}", dataset(seed, all).series);
+        assert_eq!(text(1, false), text(1, false));
+        assert_ne!(text(1, false), text(2, false));
+        assert_ne!(text(1, false), text(1, true));
     }
 
     #[test]
     fn there_are_a_few_hundred_series_with_samples_in_order_of_time() {
-        let set = dataset(1);
+        let set = dataset(1, false);
         assert!(
             (200..500).contains(&set.series.len()),
             "{}",

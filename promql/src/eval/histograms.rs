@@ -6,7 +6,7 @@ use storage::model::{Labels, METRIC_NAME};
 
 use super::{Evaluator, floats_where};
 use crate::annotation::{Annotations, Note};
-use crate::functions::classic::{self, ClassicBucket};
+use crate::functions::classic::{self, ClassicBucket, Forced};
 use crate::histogram::{FloatHistogram, QuantileNote};
 use crate::number::format_open_metrics;
 use crate::plan::EvalError;
@@ -38,6 +38,8 @@ struct Asking<'a> {
     delayed: bool,
     position: usize,
     annotations: &'a mut Annotations,
+    /// Counts that had to be raised, with their steps, by the name that the remark shows.
+    forced: IndexMap<String, Vec<(usize, Forced)>>,
 }
 
 impl Evaluator<'_> {
@@ -71,6 +73,7 @@ impl Evaluator<'_> {
                 }?;
             }
         }
+        asking.note_forced();
         Ok(out.finish())
     }
 
@@ -161,6 +164,7 @@ impl<'a> Asking<'a> {
             delayed,
             position,
             annotations,
+            forced: IndexMap::new(),
         }
     }
 
@@ -246,19 +250,54 @@ impl<'a> Asking<'a> {
             Question::Quantile(q) => {
                 let (value, forced) = classic::quantile(q.get(step), buckets);
                 if let Some(forced) = forced {
-                    let note = Note::ForcedMonotonicity {
-                        metric: name,
-                        t_ms: self.grid.at(step),
-                        min_bucket: forced.min_bucket,
-                        max_bucket: forced.max_bucket,
-                        max_diff: forced.max_diff,
-                    };
-                    self.annotations.add(&note, self.position);
+                    let found = self.forced.entry(name.to_owned()).or_default();
+                    found.push((step, forced));
                 }
                 value
             }
         }
     }
+
+    /// Says where counts had to be raised.
+    fn note_forced(&mut self) {
+        for (metric, mut list) in std::mem::take(&mut self.forced) {
+            list.sort_by_key(|(step, _)| *step);
+            let steps = list.iter().map(|(step, _)| *step);
+            let of = |f: fn(&Forced) -> f64| list.iter().map(move |(_, forced)| f(forced));
+            let times = (list.first(), list.last());
+            let (Some((first, _)), Some((last, _))) = times else {
+                continue;
+            };
+            let note = Note::ForcedMonotonicity {
+                metric: &metric,
+                t_ms: (self.grid.at(*first), self.grid.at(*last)),
+                buckets: (
+                    of(|f| f.min_bucket).fold(f64::INFINITY, f64::min),
+                    of(|f| f.max_bucket).fold(f64::NEG_INFINITY, f64::max),
+                ),
+                max_diff: of(|f| f.max_diff).fold(0.0, f64::max),
+                count: forced_count(steps, self.grid.steps),
+            };
+            self.annotations.add(&note, self.position);
+        }
+    }
+}
+
+/// How many samples upstream counts: at each step after the first one it adds what it has counted so far once more. Over a long
+/// range the number runs over, as it does there. `found` has a step for each sample, ascending.
+fn forced_count(found: impl Iterator<Item = usize>, steps: usize) -> i64 {
+    let mut found = found.peekable();
+    let Some(&first) = found.peek() else { return 0 };
+    let mut count: i64 = 0;
+    for step in first..steps {
+        while found.next_if_eq(&step).is_some() {
+            count = count.wrapping_add(1);
+        }
+        if step > first {
+            count = count.wrapping_mul(2);
+        }
+    }
+    count
 }
 
 /// A bound as Go reads floats.
@@ -267,4 +306,25 @@ fn parse_bound(text: &str) -> Option<f64> {
         return None;
     }
     text.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn raised_counts_are_counted_as_often_as_upstream_counts_them() {
+        for (found, steps, expected) in [
+            (&[][..], 3, 0),
+            (&[0, 0, 0, 0], 1, 4),
+            (&[0, 0, 1, 1], 2, 8),
+            (&[0, 0], 3, 8),
+            (&[2, 2], 3, 2),
+            (&[0, 1, 2], 3, 10),
+            (&[0], 65, 0),
+        ] {
+            let count = forced_count(found.iter().copied(), steps);
+            assert_eq!(count, expected, "{found:?} of {steps}");
+        }
+    }
 }

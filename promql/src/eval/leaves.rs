@@ -25,14 +25,16 @@ impl Evaluator<'_> {
                 self.unite(series, &pipeline.way.grid)
             }
             Sink::Reduce(groups) => Ok(self.reduced(groups)),
+            Sink::Fault(message) => Err(EvalError::Execution(message)),
             Sink::Any(_) | Sink::Held(_) | Sink::Raw(_) => Ok(Vec::new()),
         }
     }
 
-    pub(super) fn raw(&mut self, id: usize) -> Vec<MatrixSeries> {
+    pub(super) fn raw(&mut self, id: usize) -> Result<Vec<MatrixSeries>, EvalError> {
         match self.pipelines[id].take().map(|p| p.sink) {
-            Some(Sink::Raw(series)) => series,
-            _ => Vec::new(),
+            Some(Sink::Raw(series)) => Ok(series),
+            Some(Sink::Fault(message)) => Err(EvalError::Execution(message)),
+            _ => Ok(Vec::new()),
         }
     }
 

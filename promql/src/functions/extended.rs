@@ -26,7 +26,7 @@ pub(crate) fn change(kind: Change, w: &Window<'_>, remarks: &mut Remarks<'_>) ->
 }
 
 /// Positions of the first and the last sample that count: the last one not after the start, and
-/// the last one, or of a smoothed range the first one not before the end.
+/// the last one, or of a smoothed range the first one not before the end. `None` where all lie before the range.
 pub(crate) fn ends<V>(points: &Points<'_, V>, w: &Window<'_>) -> Option<(usize, usize)> {
     let mut last = points.len().checked_sub(1)?;
     let first = points.t_ms[..last]
@@ -35,8 +35,12 @@ pub(crate) fn ends<V>(points: &Points<'_, V>, w: &Window<'_>) -> Option<(usize, 
     if w.smoothed {
         last = points.t_ms[..last].partition_point(|t| *t < w.end_ms);
     }
-    let nothing = points.t_ms[last] <= w.start_ms || (w.smoothed && points.t_ms[first] > w.end_ms);
-    (!nothing).then_some((first, last))
+    (points.t_ms[last] > w.start_ms).then_some((first, last))
+}
+
+/// The same for what changes within the range, which takes a sample that does not lie behind it.
+fn ends_of_change<V>(points: &Points<'_, V>, w: &Window<'_>) -> Option<(usize, usize)> {
+    ends(points, w).filter(|(first, _)| !w.smoothed || points.t_ms[*first] <= w.end_ms)
 }
 
 /// A value between two samples; a counter that went down started again from zero.
@@ -79,7 +83,7 @@ pub(crate) fn inside<V>(
 
 fn float_change(kind: Change, w: &Window<'_>) -> Option<f64> {
     let points = &w.floats;
-    let ends = ends(points, w)?;
+    let ends = ends_of_change(points, w)?;
     let (left, right) = float_ends(points, w, ends, kind.counter);
     if !kind.counter {
         return Some(right - left);
@@ -104,7 +108,7 @@ fn histogram_change(
     remarks: &mut Remarks<'_>,
 ) -> Option<FloatHistogram> {
     let points = &w.histograms;
-    let (first, last) = ends(points, w)?;
+    let (first, last) = ends_of_change(points, w)?;
     let custom = points.values[first].has_custom_buckets();
     for h in &points.values[first..=last] {
         if h.has_custom_buckets() != custom {

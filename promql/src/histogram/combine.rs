@@ -65,32 +65,34 @@ impl<N: Number> Hist<N> {
         self.sum.plus(sign * other.sum);
         if self.has_custom_buckets() {
             if self.custom_values == other.custom_values {
-                merge(&mut self.positive, &other.positive, sign);
+                add(&mut self.positive, &other.positive, sign);
             } else {
                 combined.bounds_reconciled = true;
                 self.merge_custom(other, sign);
             }
             return Ok(combined);
         }
-        let zero = self.reconcile_zero(other);
-        self.zero_count.plus(sign * zero);
+        let mut zero = self.reconcile_zero(other);
+        zero.times(sign);
+        self.zero_count.merge(zero);
         self.reduce_to(other.schema);
         let (schema, threshold) = (self.schema, self.zero_threshold);
-        let hidden = |buckets: &[(i32, f64)]| {
-            buckets
-                .iter()
-                .take_while(|(i, _)| exponential_bound(*i, schema) <= threshold)
-                .count()
-        };
         if other.schema > schema {
-            let positive = coarser(&other.positive, other.schema, schema);
-            let negative = coarser(&other.negative, other.schema, schema);
-            merge(&mut self.positive, &positive[hidden(&positive)..], sign);
-            merge(&mut self.negative, &negative[hidden(&negative)..], sign);
+            // Numbers of the own kind, so that adding up the finer buckets loses nothing either.
+            let coarse = |side: &[(i32, f64)]| {
+                let side: Vec<_> = side.iter().map(|&(i, n)| (i, N::of(sign * n))).collect();
+                coarser(&side, other.schema, schema)
+            };
+            let (positive, negative) = (coarse(&other.positive), coarse(&other.negative));
+            let positive_beyond = beyond(&positive, schema, threshold);
+            merge(&mut self.positive, positive_beyond, |n| n, N::merge);
+            let negative_beyond = beyond(&negative, schema, threshold);
+            merge(&mut self.negative, negative_beyond, |n| n, N::merge);
         } else {
-            let (positive, negative) = (&other.positive, &other.negative);
-            merge(&mut self.positive, &positive[hidden(positive)..], sign);
-            merge(&mut self.negative, &negative[hidden(negative)..], sign);
+            let positive_beyond = beyond(&other.positive, schema, threshold);
+            add(&mut self.positive, positive_beyond, sign);
+            let negative_beyond = beyond(&other.negative, schema, threshold);
+            add(&mut self.negative, negative_beyond, sign);
         }
         Ok(combined)
     }
@@ -111,11 +113,11 @@ impl<N: Number> Hist<N> {
     }
 
     /// Widens this zero bucket where the other's is wider; returns the other's count for the common width.
-    fn reconcile_zero(&mut self, other: &FloatHistogram) -> f64 {
-        let (mut count, mut threshold) = (other.zero_count, other.zero_threshold);
+    fn reconcile_zero(&mut self, other: &FloatHistogram) -> N {
+        let (mut count, mut threshold) = (N::of(other.zero_count), other.zero_threshold);
         while threshold != self.zero_threshold {
             if self.zero_threshold > threshold {
-                (count, threshold) = other.zero_count_for(self.zero_threshold);
+                (count, threshold) = other.map(N::of).zero_count_for(self.zero_threshold);
             }
             if threshold > self.zero_threshold {
                 (self.zero_count, self.zero_threshold) = self.zero_count_for(threshold);
@@ -204,12 +206,28 @@ fn coarser<N: Number>(buckets: &[(i32, N)], from: i32, to: i32) -> Vec<(i32, N)>
     out
 }
 
+/// The buckets that reach beyond the zero bucket.
+fn beyond<N>(side: &[(i32, N)], schema: i32, threshold: f64) -> &[(i32, N)] {
+    let hidden = |(i, _): &&(i32, N)| exponential_bound(*i, schema) <= threshold;
+    &side[side.iter().take_while(hidden).count()..]
+}
+
 /// Adds `sign` times the buckets of `b`.
-fn merge<N: Number>(a: &mut Vec<(i32, N)>, b: &[(i32, f64)], sign: f64) {
+fn add<N: Number>(a: &mut Vec<(i32, N)>, b: &[(i32, f64)], sign: f64) {
+    merge(a, b, |m| N::of(sign * m), |n, m| n.plus(sign * m));
+}
+
+/// Puts the buckets of `b` in: as new ones, or into those that are there.
+fn merge<N: Number, M: Copy>(
+    a: &mut Vec<(i32, N)>,
+    b: &[(i32, M)],
+    new: impl Fn(M) -> N,
+    into: impl Fn(&mut N, M),
+) {
     let aligned = a.len() == b.len() && a.iter().zip(b).all(|(x, y)| x.0 == y.0);
     if aligned {
         for ((_, n), (_, m)) in a.iter_mut().zip(b) {
-            n.plus(sign * m);
+            into(n, *m);
         }
         return;
     }
@@ -217,13 +235,13 @@ fn merge<N: Number>(a: &mut Vec<(i32, N)>, b: &[(i32, f64)], sign: f64) {
     let mut rest = b.iter().copied().peekable();
     for &(i, mut n) in a.iter() {
         while let Some((j, m)) = rest.next_if(|(j, _)| *j < i) {
-            out.push((j, N::of(sign * m)));
+            out.push((j, new(m)));
         }
         if let Some((_, m)) = rest.next_if(|(j, _)| *j == i) {
-            n.plus(sign * m);
+            into(&mut n, m);
         }
         out.push((i, n));
     }
-    out.extend(rest.map(|(j, m)| (j, N::of(sign * m))));
+    out.extend(rest.map(|(j, m)| (j, new(m))));
     *a = out;
 }

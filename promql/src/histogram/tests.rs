@@ -67,6 +67,17 @@ fn quantiles_interpolate_within_exponential_buckets() {
 }
 
 #[test]
+fn a_sum_loses_nothing_of_finer_histograms_either() {
+    let mut sum = HistogramSum::start(&h(0, (0.0, 0.0), &[(1, 1.0)]));
+    let finer = h(2, (0.0, 0.0), &[(1, 1e16), (2, 1.0), (3, -1e16)]);
+    sum.add(&finer).unwrap();
+    assert_eq!(sum.finish().positive, [(1, 2.0)]);
+    let mut wide = HistogramSum::start(&h(2, (1.5, 1.0), &[]));
+    wide.add(&finer).unwrap();
+    assert_eq!(wide.finish().zero_count, 2.0);
+}
+
+#[test]
 fn text_lists_what_holds_something() {
     let a = h(0, (0.001, 1.0), &[(0, 0.0), (1, 2.0)]);
     assert_eq!(a.to_string(), "{count:3, sum:1, [-0.001,0.001]:1, (1,2]:2}");

@@ -4,14 +4,8 @@
 //! number    = "0x" hex digits | [digits] ["." digits] [("e" | "E") ["+" | "-"] digits], "_" between digits
 //! duration  = digits unit { digits unit }, unit = y w d h m s ms
 //! ```
-//! The lexer is wider than that: what only looks like a duration (`1.5h`, `1m1h`) becomes a token all the same, and is
-//! refused when it is converted, with a message of its own.
-
-use nom::bytes::complete::{tag_no_case, take_while, take_while1};
-use nom::character::complete::{char, one_of};
-use nom::combinator::{opt, recognize};
-use nom::multi::many0_count;
-use nom::{IResult, Parser};
+//! The lexer is wider than that: what only looks like a duration (`1.5h`, `1m1h`) or like a number (`0..1`) becomes a token all
+//! the same, and is refused when it is converted, with a message of its own.
 
 /// What stands at the start of a text, and how many bytes it takes.
 #[derive(Debug, PartialEq, Eq)]
@@ -23,15 +17,9 @@ pub(super) enum Scanned {
 /// Reads a number or a duration; an error tells how many bytes were looked at.
 pub(super) fn scan(input: &str) -> Result<Scanned, usize> {
     let len = |rest: &str| input.len() - rest.len();
-    let (rest, finished) = match number(input) {
-        Ok((rest, finished)) => (rest, finished),
-        Err(_) => (input, false),
-    };
-    if finished && !rest.starts_with(super::is_word) {
+    let (rest, finished) = number(input);
+    if finished {
         return Ok(Scanned::Number(len(rest)));
-    }
-    if !finished {
-        return Err(len(rest));
     }
     match units(rest) {
         Ok(rest) if !rest.starts_with(super::is_word) => Ok(Scanned::Duration(len(rest))),
@@ -41,48 +29,48 @@ pub(super) fn scan(input: &str) -> Result<Scanned, usize> {
     }
 }
 
-/// A number; false where it breaks off (`1e`, `1_`, `1..`).
-fn number(input: &str) -> IResult<&str, bool> {
-    if let Ok((rest, _)) = hexadecimal_prefix(input) {
-        return groups(rest, |c| c.is_ascii_hexdigit());
-    }
-    let (mut rest, mut finished) = groups(input, |c| c.is_ascii_digit())?;
-    if finished && let Some(fraction) = rest.strip_prefix('.') {
-        if fraction.starts_with(['_', '.']) {
-            return Ok((&fraction[1..], false));
+/// What stands behind a number; false where it breaks off (`1e`, `1_`, `1..`) or goes on as a word.
+fn number(input: &str) -> (&str, bool) {
+    let mut rest = input;
+    let hexadecimal = take(&mut rest, "0") && take(&mut rest, "xX");
+    let digits = if hexadecimal {
+        take(&mut rest, "_");
+        "0123456789abcdefABCDEF"
+    } else {
+        "0123456789"
+    };
+    // The first dot and the first digit are not looked at any closer, so that `0..1` is one number, if a bad one.
+    take(&mut rest, ".");
+    take(&mut rest, digits);
+    let (mut dot, mut exponent) = (false, false);
+    loop {
+        let breaks_off = if take(&mut rest, ".") {
+            std::mem::replace(&mut dot, true) || take(&mut rest, "_.") || hexadecimal
+        } else if take(&mut rest, "eE") {
+            // A hexadecimal digit, too, is read like an exponent where no run of digits has taken it.
+            std::mem::replace(&mut exponent, true) || {
+                take(&mut rest, "+-");
+                take(&mut rest, "._eE") || rest.is_empty()
+            }
+        } else if take(&mut rest, "_") {
+            take(&mut rest, "._eE") || rest.is_empty()
+        } else if rest.starts_with(|c| digits.contains(c)) {
+            rest = rest.trim_start_matches(|c| digits.contains(c));
+            false
+        } else {
+            return (rest, !rest.starts_with(super::is_word));
+        };
+        if breaks_off {
+            return (rest, false);
         }
-        (rest, finished) = groups(fraction, |c| c.is_ascii_digit())?;
     }
-    if finished && rest.starts_with(['e', 'E']) {
-        let (after, _) = exponent_mark(rest)?;
-        if !after.starts_with(|c: char| c.is_ascii_digit()) {
-            return Ok((after, false));
-        }
-        (rest, finished) = groups(after, |c| c.is_ascii_digit())?;
-    }
-    if finished && rest.starts_with('.') {
-        return Ok((&rest[1..], false));
-    }
-    Ok((rest, finished))
 }
 
-fn hexadecimal_prefix(input: &str) -> IResult<&str, &str> {
-    tag_no_case("0x")(input)
-}
-
-fn exponent_mark(input: &str) -> IResult<&str, &str> {
-    recognize((one_of("eE"), opt(one_of("+-")))).parse(input)
-}
-
-/// Digits, with single underscores between them; false where an underscore has no digit behind it. May be empty.
-fn groups(input: &str, digit: fn(char) -> bool) -> IResult<&str, bool> {
-    let (rest, _) = take_while(digit)(input)?;
-    let (rest, _) =
-        many0_count((char::<_, nom::error::Error<&str>>('_'), take_while1(digit))).parse(rest)?;
-    match rest.strip_prefix('_') {
-        Some(rest) => Ok((rest, false)),
-        None => Ok((rest, true)),
-    }
+/// Takes one character if it is among these.
+fn take(rest: &mut &str, among: &str) -> bool {
+    let after = rest.strip_prefix(|c| among.contains(c));
+    *rest = after.unwrap_or(*rest);
+    after.is_some()
 }
 
 /// `unit { digits unit }`; an error holds what was not looked at.
@@ -120,6 +108,9 @@ pub(crate) fn parse_number(text: &str) -> Result<f64, String> {
         "inf" => return Ok(f64::INFINITY),
         "nan" => return Ok(f64::NAN),
         _ => {}
+    }
+    if text.contains("._") {
+        return Err(invalid());
     }
     let plain = text.replace('_', "");
     if let Some(hex) = plain
@@ -257,6 +248,17 @@ mod tests {
             ("5x", Err(1)),
             ("5mm", Err(3)),
             ("1h1.5m", Err(3)),
+            ("0..1", Ok(Scanned::Number(4))),
+            (".5.1", Ok(Scanned::Number(4))),
+            ("00.5.1", Err(5)),
+            ("1..5", Err(3)),
+            ("1ee3", Err(3)),
+            ("1e3e", Err(4)),
+            ("1ees", Ok(Scanned::Duration(4))),
+            ("0xee", Err(4)),
+            ("0x1e3", Ok(Scanned::Number(5))),
+            ("0x1.5", Err(4)),
+            ("0x6AE57E", Ok(Scanned::Number(8))),
             ("0xg", Err(2)),
             ("1e", Err(2)),
             ("1_", Err(2)),
@@ -315,6 +317,8 @@ mod tests {
         }
         assert!(parse_number("nan").unwrap().is_nan());
         assert!(parse_number("1e999").is_err());
-        assert!(parse_number("0x").is_err());
+        for text in ["0x", "0..1", "0._1", ".5.1"] {
+            assert!(parse_number(text).is_err(), "{text}");
+        }
     }
 }

@@ -6,7 +6,7 @@ use super::{Parsed, Parser, Stop};
 use crate::ast::{
     At, BinaryOp, Duration, Expr, MatrixSelector, Span, Subquery, UnaryOp, VectorSelector,
 };
-use crate::lexer::{Keyword, Token, TokenKind};
+use crate::lexer::{Keyword, TokenKind};
 
 const METRIC_NAME: &str = "__name__";
 
@@ -127,8 +127,8 @@ impl Parser<'_> {
                     self.set_at(&mut expr, at)?;
                 }
                 TokenKind::Keyword(keyword @ (Keyword::Anchored | Keyword::Smoothed)) => {
-                    let token = self.next();
-                    self.set_extended(&mut expr, keyword, &token);
+                    self.at += 1;
+                    self.set_extended(&mut expr, keyword);
                 }
                 _ => return Ok(expr),
             }
@@ -238,48 +238,34 @@ impl Parser<'_> {
         Ok(())
     }
 
-    fn set_extended(&mut self, expr: &mut Expr, keyword: Keyword, token: &Token) {
-        let word = if keyword == Keyword::Anchored {
-            "anchored"
-        } else {
-            "smoothed"
-        };
+    /// `anchored` and `smoothed`: as upstream has it, they are not part of the selector's span.
+    fn set_extended(&mut self, expr: &mut Expr, keyword: Keyword) {
+        let (span, anchored) = (expr.span(), keyword == Keyword::Anchored);
+        let word = if anchored { "anchored" } else { "smoothed" };
         if !self.options.extended_range_selectors {
             self.note(
-                Span::new(token.start, token.end),
+                span,
                 format!("{word} modifier is experimental and not enabled"),
             );
+            return;
         }
-        let (vector, matrix_span) = match expr {
-            Expr::Vector(e) => (e, None),
-            Expr::Matrix(e) => (&mut e.vector, Some(&mut e.span)),
-            Expr::Subquery(e) => {
+        let vector = match expr {
+            Expr::Vector(e) => e,
+            Expr::Matrix(e) => &mut e.vector,
+            Expr::Subquery(_) => {
                 self.note(
-                    e.span,
+                    span,
                     format!("{word} modifier is not supported for subqueries"),
                 );
                 return;
             }
             _ => {
-                self.note(
-                    expr.span(),
-                    format!(
-                        "{word} modifier must be preceded by an instant vector selector or range vector selector"
-                    ),
-                );
+                self.note(span, format!("{word} modifier not implemented"));
                 return;
             }
         };
-        let span = match matrix_span {
-            Some(span) => span,
-            None => &mut vector.span,
-        };
-        span.end = token.end;
-        let span = *span;
-        match keyword {
-            Keyword::Anchored => vector.anchored = true,
-            _ => vector.smoothed = true,
-        }
+        vector.anchored |= anchored;
+        vector.smoothed |= !anchored;
         if vector.anchored && vector.smoothed {
             self.note(
                 span,

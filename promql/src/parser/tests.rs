@@ -81,7 +81,7 @@ fn modifiers_of_selectors_are_kept_with_their_places() {
     assert_eq!(matrix.vector.at, Some(At::Timestamp(1500)));
     assert_eq!(matrix.vector.offset, Duration::Millis(-3_600_000));
     assert!(matrix.vector.anchored);
-    assert_eq!(matrix.span, Span::new(0, 41));
+    assert_eq!(matrix.span, Span::new(0, 32));
     assert_eq!(matrix.vector.span, Span::new(0, 11));
     let names: Vec<&str> = matrix.vector.matchers.iter().map(Matcher::name).collect();
     assert_eq!(names, ["job", "__name__"]);
@@ -139,7 +139,7 @@ fn features_that_are_off_are_refused() {
         ),
         (
             "up anchored",
-            "1:4: parse error: anchored modifier is experimental and not enabled",
+            "1:1: parse error: anchored modifier is experimental and not enabled",
         ),
         (
             "a + fill(0) b",
@@ -224,6 +224,34 @@ fn faults_are_told_in_upstreams_words() {
         (
             "info(up, up)",
             "1:10: parse error: expected label selectors only, got vector selector instead",
+        ),
+        (
+            "info(up, up + up)",
+            "1:10: parse error: expected label selectors only",
+        ),
+        (
+            "info(0, 0)",
+            "1:1: parse error: expected type instant vector in call to function \"info\", got scalar",
+        ),
+        (
+            "info(0, {a=\"b\"})",
+            "1:6: parse error: expected type instant vector in call to function \"info\", got scalar",
+        ),
+        (
+            "up smoothed + bool up",
+            "1:4: parse error: bool modifier can only be used on comparison operators",
+        ),
+        (
+            "up + sum(up) anchored",
+            "1:6: parse error: anchored modifier not implemented",
+        ),
+        (
+            "1ee3",
+            "1:1: parse error: bad number or duration syntax: \"1ee\"",
+        ),
+        (
+            "0..1",
+            "1:1: parse error: error parsing number: strconv.ParseFloat: parsing \"0..1\": invalid syntax",
         ),
     ] {
         assert_eq!(fault(text), expected, "{text}");

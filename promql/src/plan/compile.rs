@@ -86,14 +86,26 @@ impl Compiler<'_> {
         }
         if grid.steps > 1 && invariant::is_worth_it(expr) {
             let first = Grid::instant(grid.start_ms, grid.step_ms);
-            let inner = self.node_here(expr, first)?;
+            let inner = self.node_or_fault(expr, first)?;
             let kind = match inner.kind {
                 Kind::Scalar(steps) => Kind::Scalar(Steps::Const(steps.get(0))),
                 _ => Kind::Replicate(Box::new(inner)),
             };
             return Ok(Node { grid, kind });
         }
-        self.node_here(expr, grid)
+        self.node_or_fault(expr, grid)
+    }
+
+    /// What is wrong with an expression whatever the data comes to light in its turn: after what is evaluated before it.
+    fn node_or_fault(&mut self, expr: &Expr, grid: Grid) -> Result<Node, EvalError> {
+        match self.node_here(expr, grid) {
+            Err(EvalError::Execution(message)) => {
+                let before = Vec::new();
+                let kind = Kind::Fault { before, message };
+                Ok(Node { grid, kind })
+            }
+            node => node,
+        }
     }
 
     fn node_here(&mut self, expr: &Expr, grid: Grid) -> Result<Node, EvalError> {

@@ -25,6 +25,13 @@ pub(crate) enum Selection {
 pub(crate) enum Kind {
     /// A vector without series.
     Nothing,
+    /// A vector without series, of an expression that is evaluated for its faults and remarks only.
+    Discarded(Box<Node>),
+    /// A fault, which comes to light once these have been evaluated.
+    Fault {
+        before: Vec<Node>,
+        message: String,
+    },
     /// Numbers that are known without data.
     Scalar(Steps),
     Text(String),

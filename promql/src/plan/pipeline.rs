@@ -40,6 +40,8 @@ pub(crate) enum Sink {
     /// Samples are kept, because parameters are not known yet.
     Held(Vec<(Labels, Held)>),
     Raw(Vec<MatrixSeries>),
+    /// The first series with which something was wrong is the end of it. The fault comes to light when the series are asked for.
+    Fault(String),
 }
 
 /// What comes out of the samples of one series.
@@ -47,6 +49,7 @@ pub(crate) enum Product {
     Series(StepSeries),
     Held(Labels, Held),
     Raw(MatrixSeries),
+    Fault(String),
 }
 
 /// What a series' samples go through on their own, up to a sink.
@@ -121,6 +124,8 @@ impl Pipeline {
                 budget.hold(series.floats.len() + series.histograms.len())?;
                 sink.push(series);
             }
+            (Sink::Fault(_), _) => {}
+            (sink, Product::Fault(message)) => *sink = Sink::Fault(message),
             _ => debug_assert!(false, "a way and its sink are made for each other"),
         }
         Ok(())
@@ -128,6 +133,38 @@ impl Pipeline {
 }
 
 impl Way {
+    /// Samples that upstream comes to by a jump over others rather than by reading on, ascending: at the first step, and wherever
+    /// the steps are so far apart that the sample it stands at lies before all that the next one looks at.
+    pub(crate) fn sought(&self, t_ms: &[i64], options: &EvalOptions) -> Vec<usize> {
+        let (grid, lookback_ms) = (&self.grid, options.lookback_ms);
+        let window = |step: usize| match &self.leaf {
+            Leaf::Instant(leaf) => (leaf.moment(grid, step), lookback_ms),
+            Leaf::Range(leaf) | Leaf::Raw(leaf) => {
+                let (behind, ahead) = leaf.margins(lookback_ms);
+                let whole = behind + leaf.range_ms + ahead;
+                // What the steps have in common is kept from the second one on.
+                let kept = if step == 0 {
+                    whole
+                } else {
+                    whole.min(grid.step_ms)
+                };
+                (leaf.end_ms(grid, step) + ahead, kept)
+            }
+        };
+        let mut sought = Vec::new();
+        let mut at = 0;
+        for step in 0..grid.steps {
+            let Some(&t) = t_ms.get(at) else { break };
+            let (max_ms, kept_ms) = window(step);
+            if step == 0 || t < max_ms - kept_ms {
+                at += t_ms[at..].partition_point(|t| *t < max_ms - kept_ms);
+                sought.push(at);
+            }
+            at += t_ms[at..].partition_point(|t| *t < max_ms);
+        }
+        sought
+    }
+
     /// Takes the samples that have been loaded as far as they go on their own; `None` where nothing comes of them.
     pub(crate) fn walk(
         &self,
@@ -175,5 +212,44 @@ impl Way {
             }
         }
         Ok(Some(Product::Series(series)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::functions::Func;
+
+    #[test]
+    fn samples_are_sought_out_where_windows_leave_a_gap() {
+        let t_ms: Vec<i64> = (0..=12).map(|i| i * 10_000).collect();
+        for (range_ms, step_ms, expected) in [
+            (1000, 60_000, &[6, 12][..]),
+            (60_000, 60_000, &[0][..]),
+            (300_000, 30_000, &[0][..]),
+            (20_000, 30_000, &[4, 7, 10][..]),
+        ] {
+            let leaf = RangeLeaf {
+                func: Func::SumOverTime,
+                range_ms,
+                at_ms: None,
+                offset_ms: 0,
+                anchored: false,
+                smoothed: false,
+                inner: false,
+                stored: true,
+                position: 0,
+            };
+            let way = Way {
+                grid: Grid::new(60_000, 120_000, step_ms),
+                leaf: Leaf::Range(leaf),
+                params: Vec::new(),
+                stages: Vec::new(),
+                without_buckets: true,
+                holds: false,
+            };
+            let sought = way.sought(&t_ms, &EvalOptions::instant(0));
+            assert_eq!(sought, expected, "{range_ms} every {step_ms}");
+        }
     }
 }

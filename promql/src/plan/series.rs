@@ -55,15 +55,17 @@ impl SeriesEvaluator {
                 continue;
             }
             scratch.load(&mut buf);
-            let mut stripped = false;
             for (id, way) in &self.ways {
-                if way.without_buckets && !stripped {
-                    scratch.strip_buckets();
-                    stripped = true;
+                if way.without_buckets {
+                    scratch.strip_buckets(&way.sought(&scratch.t_ms, &self.options));
                 }
                 let (annotations, tally) = (&mut out.annotations, &mut out.tally);
                 let labels = series.labels();
-                let product = way.walk(labels, &scratch, &self.options, annotations, tally)?;
+                let product = way.walk(labels, &scratch, &self.options, annotations, tally);
+                let product = match product {
+                    Err(EvalError::Execution(message)) => Some(Product::Fault(message)),
+                    product => product?,
+                };
                 if let Some(product) = product {
                     let momentary = out.tally.take_momentary();
                     out.products.push((*id, momentary, product));

@@ -9,6 +9,8 @@ use crate::feed::metrics::{Histogram, Point, PointValue};
 /// The schema of custom bounds.
 const CUSTOM: i32 = -53;
 const BOUNDS: [&[f64]; 3] = [&[0.5, 1.0, 2.5], &[0.5, 1.0, 2.5, 5.0], &[1.0, 2.5, 10.0]];
+/// Buckets that hold something now and then.
+const INDICES: std::ops::RangeInclusive<i64> = -3..=6;
 
 /// A histogram of absolute counts, by the index of the bucket.
 #[derive(Debug, Clone)]
@@ -16,6 +18,8 @@ pub(super) struct Native {
     float: bool,
     gauge: bool,
     schema: i32,
+    /// Whether empty buckets are listed as well.
+    all_buckets: bool,
     /// Which bounds, of a histogram with custom ones, and whether they change.
     bounds: usize,
     changes_bounds: bool,
@@ -32,6 +36,7 @@ impl Native {
             float: false,
             gauge: false,
             schema: *dice.pick(&[-1, 0, 1, 3]),
+            all_buckets: false,
             bounds: 0,
             changes_bounds: false,
             zero_threshold: 0.001,
@@ -57,6 +62,13 @@ impl Native {
             zero_threshold: 0.0,
             ..Self::integer(dice)
         }
+    }
+
+    /// Lists empty buckets as well.
+    pub(super) fn with_all_buckets(mut self) -> Self {
+        self.all_buckets = true;
+        self.clear();
+        self
     }
 
     /// A sample each step, now and then none.
@@ -91,6 +103,14 @@ impl Native {
         self.positive.clear();
         self.negative.clear();
         (self.zero, self.sum) = (0.0, 0.0);
+        if self.all_buckets {
+            let empty = |range: std::ops::RangeInclusive<i64>| range.map(|at| (at, 0.0)).collect();
+            if self.schema == CUSTOM {
+                self.positive = empty(0..=BOUNDS[self.bounds].len() as i64);
+            } else {
+                (self.positive, self.negative) = (empty(INDICES), empty(INDICES));
+            }
+        }
     }
 
     /// One step: some observations, and rarely a reset or another layout.
@@ -104,8 +124,8 @@ impl Native {
             self.zero_threshold = *dice.pick(&[0.0, 0.001, 0.01]);
         }
         if self.changes_bounds && dice.chance(3) {
-            self.clear();
             self.bounds = dice.below(BOUNDS.len());
+            self.clear();
         }
         for _ in 0..dice.below(5) {
             let count = dice.between(1, 6) as f64;
@@ -121,7 +141,7 @@ impl Native {
             self.sum += count * (at + 1) as f64 / 2.0;
             return;
         }
-        let at = dice.between(-3, 6);
+        let at = dice.between(*INDICES.start(), *INDICES.end());
         match dice.below(8) {
             0 => self.zero += count,
             1 => {

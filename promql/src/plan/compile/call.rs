@@ -1,6 +1,6 @@
 //! Calls of functions.
 
-use storage::model::{Labels, LabelsBuilder, METRIC_NAME, MatchOp};
+use storage::model::{Labels, LabelsBuilder, METRIC_NAME, MatchOp, Matcher};
 
 use super::super::EvalError;
 use super::super::node::{Kind, Node, ScalarOperator};
@@ -154,9 +154,7 @@ impl Compiler<'_> {
     ) -> Result<Node, EvalError> {
         let start = func == Func::StartTimestamp;
         if start && !(self.options.use_start_timestamps && matches!(arg, Expr::Vector(_))) {
-            // Evaluated all the same, for what is wrong with it.
-            self.node(arg, grid)?;
-            let kind = Kind::Nothing;
+            let kind = Kind::Discarded(Box::new(self.node(arg, grid)?));
             return Ok(Node { grid, kind });
         }
         if let Expr::Vector(v) = arg {
@@ -199,8 +197,13 @@ impl Compiler<'_> {
         let node = match args[at] {
             Expr::Matrix(m) => {
                 let leaf = self.range_leaf(func, m, position);
-                range::check_modifier(func, leaf.anchored, leaf.smoothed)
-                    .map_err(EvalError::Execution)?;
+                if let Err(message) = range::check_modifier(func, leaf.anchored, leaf.smoothed) {
+                    let kind = Kind::Fault {
+                        before: params,
+                        message,
+                    };
+                    return Ok(Node { grid, kind });
+                }
                 let known: Option<Vec<Steps>> = params
                     .iter()
                     .map(|p| match &p.kind {
@@ -237,8 +240,9 @@ impl Compiler<'_> {
                     smoothed: false,
                     inner: self.inner,
                     stored: false,
-                    // As upstream has it: remarks on a function over a subquery point at the query's start.
-                    position: 0,
+                    // As upstream has it: a remark points at the first argument, but at the query's start where that is the
+                    // subquery.
+                    position: if at == 0 { 0 } else { position },
                 };
                 let outer = std::mem::replace(&mut self.inner, true);
                 let child = self.subquery(s, grid);
@@ -330,23 +334,34 @@ fn unknown(func: Func) -> EvalError {
     EvalError::BadQuery(format!("unknown function with name {:?}", func.name()))
 }
 
-/// The labels that a selector's missing series would have had: those it asks for by equality, once.
+/// The labels that a selector's missing series would have had: those it asks for by equality, once. A matcher that is not by
+/// equality takes back what one before it has said, and those that only take series away count as the last: upstream's storage
+/// puts them there.
 fn labels_of_absent(expr: &Expr) -> Labels {
     let matchers = match expr {
         Expr::Vector(v) => &v.matchers,
         Expr::Matrix(m) => &m.vector.matchers,
         _ => return Labels::empty(),
     };
+    let must_be_set = |name: &str| {
+        let mut same = matchers.iter().filter(|m| m.name() == name);
+        same.any(|m| !m.matches_empty())
+    };
+    let takes_away =
+        |m: &Matcher| !must_be_set(m.name()) || (m.op().is_negative() && m.matches_empty());
+    let (last, first): (Vec<_>, Vec<_>) = matchers
+        .iter()
+        .filter(|m| m.name() != METRIC_NAME)
+        .partition(|m| takes_away(m));
     let mut labels = LabelsBuilder::default();
-    let mut seen: Vec<&str> = Vec::new();
-    for m in matchers.iter().filter(|m| m.name() != METRIC_NAME) {
-        // A label that another matcher is about has no certain value.
-        if m.op() == MatchOp::Equal && !seen.contains(&m.name()) {
+    let mut equal: Vec<&str> = Vec::new();
+    for m in first.into_iter().chain(last) {
+        if m.op() == MatchOp::Equal && !equal.contains(&m.name()) {
             labels.set(m.name(), m.value());
+            equal.push(m.name());
         } else {
             labels.remove(m.name());
         }
-        seen.push(m.name());
     }
     labels.finish()
 }

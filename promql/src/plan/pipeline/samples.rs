@@ -19,6 +19,8 @@ pub(crate) struct Scratch {
     pub(crate) histograms: Vec<Option<Arc<FloatHistogram>>>,
     /// Empty, or one per sample; 0 where there is none.
     pub(crate) start_ms: Vec<i64>,
+    /// The histograms as they were before they were stripped of their buckets.
+    whole: Vec<Option<Arc<FloatHistogram>>>,
     /// Whether all samples are floats and none is a marker: `t_ms` and `values` serve as they are.
     plain: bool,
     floats: Columns<f64>,
@@ -58,6 +60,7 @@ impl Scratch {
         self.start_ms.clear();
         self.start_ms.extend(buf.start_ms.iter().map(start));
         self.histograms.clear();
+        self.whole.clear();
         if !buf.histograms.is_empty() {
             let convert = |h: &Option<Arc<_>>| h.as_ref().map(|h| FloatHistogram::from_stored(h));
             let mut all: Vec<_> = buf.histograms.iter().map(convert).collect();
@@ -69,11 +72,21 @@ impl Scratch {
     }
 
     /// Leaves only counts and sums of the histograms, for whoever asks for nothing else. The hints then say what the buckets
-    /// would have shown.
-    pub(crate) fn strip_buckets(&mut self) {
+    /// would have shown, save those of samples that were sought out without a look at what is before them.
+    pub(crate) fn strip_buckets(&mut self, sought: &[usize]) {
+        if self.histograms.is_empty() {
+            return;
+        }
+        if self.whole.is_empty() {
+            self.whole.clone_from(&self.histograms);
+        }
+        let mut sought = sought.iter().copied().peekable();
         let mut last: Option<Arc<FloatHistogram>> = None;
-        for slot in &mut self.histograms {
-            let Some(h) = slot else { continue };
+        for (i, (slot, whole)) in self.histograms.iter_mut().zip(&self.whole).enumerate() {
+            if sought.next_if_eq(&i).is_some() {
+                last = None;
+            }
+            let Some(h) = whole else { continue };
             let mut stripped = FloatHistogram::empty(h.schema, Arc::from([]));
             (stripped.count, stripped.sum) = (h.count, h.sum);
             stripped.reset_hint = match (&last, h.reset_hint) {
@@ -244,4 +257,37 @@ fn continues(before: &FloatHistogram, now: &FloatHistogram) -> bool {
         && before.zero_threshold == now.zero_threshold
         && before.custom_values == now.custom_values
         && !now.is_reset_after(before)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stripped_histograms_tell_resets_unless_they_were_sought_out() {
+        use ResetHint::{No, Unknown, Yes};
+        let histogram = |count: f64| {
+            let mut h = FloatHistogram::empty(0, Arc::from([]));
+            h.count = count;
+            h.positive = vec![(1, count)];
+            Some(Arc::new(h))
+        };
+        let mut scratch = Scratch {
+            t_ms: vec![0, 1, 2],
+            values: vec![0.0; 3],
+            histograms: [2.0, 3.0, 1.0].map(histogram).into(),
+            ..Scratch::default()
+        };
+        for (sought, expected) in [
+            (&[0][..], [Unknown, No, Yes]),
+            (&[0, 2][..], [Unknown, No, Unknown]),
+            (&[1][..], [Unknown, Unknown, Yes]),
+        ] {
+            scratch.strip_buckets(sought);
+            let points = scratch.histograms();
+            let hints: Vec<_> = points.values.iter().map(|h| h.reset_hint).collect();
+            assert_eq!(hints, expected, "{sought:?}");
+            assert!(points.values.iter().all(|h| h.positive.is_empty()));
+        }
+    }
 }
