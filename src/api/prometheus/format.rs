@@ -287,15 +287,17 @@ pub(super) fn write_labels(out: &mut Vec<u8>, labels: &Labels) {
 
 /// Seconds, with three decimals where there is a fraction.
 pub(super) fn write_time(out: &mut Vec<u8>, t_ms: i64) {
-    use std::io::Write as _;
-    let (sign, ms) = (if t_ms < 0 { "-" } else { "" }, t_ms.unsigned_abs());
-    let (seconds, fraction) = (ms / 1000, ms % 1000);
-    // Writing to memory cannot fail.
-    let _ = if fraction == 0 {
-        write!(out, "{sign}{seconds}")
-    } else {
-        write!(out, "{sign}{seconds}.{fraction:03}")
-    };
+    let ms = t_ms.unsigned_abs();
+    let fraction = ms % 1000;
+    if t_ms < 0 {
+        out.push(b'-');
+    }
+    out.extend_from_slice(itoa::Buffer::new().format(ms / 1000).as_bytes());
+    if fraction != 0 {
+        let digits = [fraction / 100, fraction / 10 % 10, fraction % 10];
+        out.push(b'.');
+        out.extend(digits.map(|d| b'0' + d as u8));
+    }
 }
 
 /// Seconds with as many decimals as it takes, as scalars and texts have them.
@@ -307,7 +309,15 @@ fn write_seconds(out: &mut Vec<u8>, t_ms: i64) {
 /// A number as a JSON text.
 pub(super) fn write_value(out: &mut Vec<u8>, value: f64) {
     out.push(b'"');
-    out.extend_from_slice(value_text(value).as_bytes());
+    let size = value.abs();
+    if (1.0..1e15).contains(&size) && value.fract() == 0.0 {
+        out.extend_from_slice(itoa::Buffer::new().format(value as i64).as_bytes());
+    } else if (1e-4..1e15).contains(&size) {
+        // Within these bounds it writes no exponent either.
+        out.extend_from_slice(ryu::Buffer::new().format_finite(value).as_bytes());
+    } else {
+        out.extend_from_slice(value_text(value).as_bytes());
+    }
     out.push(b'"');
 }
 
@@ -317,8 +327,9 @@ pub(super) fn value_text(value: f64) -> String {
     if size == 0.0 || !value.is_finite() || (1e-6..1e21).contains(&size) {
         return promql::lexer::format_float(value);
     }
-    let text = format!("{value:e}");
-    let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+    let mut buffer = ryu::Buffer::new();
+    let text = buffer.format_finite(value);
+    let (digits, exponent) = text.split_once('e').unwrap_or((text, "0"));
     let (sign, exponent) = match exponent.strip_prefix('-') {
         Some(exponent) => ('-', exponent),
         None => ('+', exponent),
@@ -345,6 +356,8 @@ fn write_json<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     async fn text(value: Value, extras: Extras) -> String {
@@ -367,6 +380,22 @@ mod tests {
             (f64::NEG_INFINITY, "-Inf"),
         ] {
             assert_eq!(value_text(value), expected);
+        }
+    }
+
+    fn number() -> impl Strategy<Value = f64> {
+        let whole = any::<i64>().prop_map(|n| n as f64);
+        let rounded = (any::<i32>(), 0..12_i32).prop_map(|(n, p)| f64::from(n) / 10_f64.powi(p));
+        prop_oneof![any::<f64>(), whole, rounded, -1e16..1e16]
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_fast_is_written_alike(value in number()) {
+            let mut out = Vec::new();
+            write_value(&mut out, value);
+            let expected = format!("\"{}\"", value_text(value));
+            prop_assert_eq!(String::from_utf8(out).unwrap(), expected);
         }
     }
 
