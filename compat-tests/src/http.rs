@@ -18,6 +18,15 @@ use crate::case::Request;
 /// How long one request may take.
 pub const TIMEOUT: Duration = Duration::from_secs(60);
 
+tokio::task_local! {
+    static TENANT: String;
+}
+
+/// Does something whose requests, of whichever client, name a tenant.
+pub async fn as_tenant<T>(tenant: &str, work: impl Future<Output = T>) -> T {
+    TENANT.scope(tenant.to_owned(), work).await
+}
+
 /// What came back.
 #[derive(Debug, Clone)]
 pub struct Response {
@@ -103,6 +112,9 @@ impl Client {
         let mut request = http::Request::builder().method(method).uri(url);
         for (name, value) in headers {
             request = request.header(name, value);
+        }
+        if let Ok(tenant) = TENANT.try_with(Clone::clone) {
+            request = request.header("x-scope-orgid", tenant);
         }
         if body.is_empty() && matches!(method, "POST" | "PUT" | "PATCH") {
             request = request.header("content-length", "0");

@@ -29,7 +29,7 @@ use crate::model::{
 use crate::options::Options;
 use crate::read::{LogPage, LogSelect, SeriesBatch, SeriesSelect, TraceSelect};
 use crate::replay;
-use crate::retention::size;
+use crate::retention::{Brake, size};
 use crate::signal::{Head, SignalKind, TimeSpan};
 use crate::snapshot::Snapshot;
 use crate::tail;
@@ -739,16 +739,17 @@ impl Storage {
         snapshot.finish().await
     }
 
-    /// Merges all blocks that can be merged, per tenant and signal; returns when done.
+    /// Drops blocks that are past retention, and merges all that can be merged, per tenant and signal; returns when done. More than half
+    /// of a signal's blocks are dropped in the background only, where such a step waits.
     ///
     /// # Errors
     /// What disk and bucket say; answers are unchanged.
     pub async fn compact(&self) -> Result<()> {
         self.reading()?;
         // One after the other: a merge takes memory.
-        let metrics = self.metrics.compact(Extent::All).await;
-        let logs = self.logs.compact(Extent::All).await;
-        let traces = self.traces.compact(Extent::All).await;
+        let metrics = compact_all(&self.metrics).await;
+        let logs = compact_all(&self.logs).await;
+        let traces = compact_all(&self.traces).await;
         metrics.and(logs).and(traces)
     }
 
@@ -932,6 +933,13 @@ impl Drop for Storage {
             task.abort();
         }
     }
+}
+
+/// See [`Storage::compact`].
+async fn compact_all<H: Head>(store: &SignalStore<H>) -> Result<()> {
+    // One that has held nothing back yet lets no large step pass.
+    store.drop_expired(&mut Brake::default()).await;
+    store.compact(Extent::All).await
 }
 
 fn start<H: Head>(

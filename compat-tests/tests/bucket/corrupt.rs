@@ -32,7 +32,8 @@ const HARMS: [Harm; 6] = [
 /// A kind of file, and what cannot be answered without it; nothing, where it is for other readers only or there are two.
 const KINDS: [(&str, &[Of]); 11] = [
     ("metrics/series.parquet", &[]),
-    ("metrics/index.bin", &[Of::Samples, Of::Histograms]),
+    // Made anew from the tables.
+    ("metrics/index.bin", &[]),
     ("metrics/samples.parquet", &[Of::Samples]),
     ("metrics/histograms.parquet", &[Of::Histograms]),
     ("metrics/manifest.json", &[]),

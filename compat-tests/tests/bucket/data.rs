@@ -7,7 +7,11 @@ use compat_tests::feed::metrics::{self, Dataset, Histogram, Point, PointValue, P
 use compat_tests::http::{Client, Response};
 use compat_tests::sample::T0;
 use compat_tests::server::Urls;
+use compat_tests::wire::{Message, snappy};
 use serde_json::{Value, json};
+
+/// What a padding takes in the log.
+pub(crate) const PADDING_BYTES: usize = 1 << 20;
 
 /// Lines, samples and spans of a batch.
 pub(crate) const LINES: usize = 5;
@@ -164,6 +168,36 @@ pub(crate) async fn write(urls: &Urls, batch: usize) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// A sample in a large request: what the server does not know of it is in its log all the same.
+pub(crate) async fn pad(urls: &Urls, n: usize) -> Result<Response> {
+    let mut label = Message::new();
+    label.bytes(1, "__name__").bytes(2, "padding");
+    let mut sample = Message::new();
+    sample.double_bits(1, 1f64.to_bits());
+    sample.int(2, (T0 + n as i64) * 1000);
+    let mut series = Message::new();
+    series.message(1, &label).message(2, &sample);
+    let mut state = n as u64 + 1;
+    let noise: Vec<u8> = std::iter::repeat_with(|| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()
+    })
+    .flatten()
+    .take(PADDING_BYTES)
+    .collect();
+    let mut request = Message::new();
+    request.message(1, &series).bytes(15, noise);
+    let headers = [
+        ("content-type", "application/x-protobuf"),
+        ("content-encoding", "snappy"),
+        ("x-prometheus-remote-write-version", "0.1.0"),
+    ];
+    let url = format!("{}/api/v1/write", urls.web);
+    Client::new().post(&url, &headers, snappy(&request.0)).await
 }
 
 /// Status and text of writes that are to be refused, one of each signal.

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of a test fail the test")]
 
 mod corrupt;
+#[allow(dead_code, reason = "shared with the crash matrix and the full disk")]
 mod data;
 mod s3;
 

@@ -4,7 +4,8 @@
 //!  before ─▶ then, told where to die ─▶ dead, there ─▶ read whole ─▶ write, flush, compact, clean ─▶ read whole ─▶ kill ─▶ read whole
 //! ```
 //!
-//! A row that does not get to its point fails, and so does a point without a row.
+//! A row that does not get to its point fails, and so does a point without a row. Processes between the one that dies and the last one may
+//! go without the bucket; several tenants have the same written and read back.
 
 #![allow(clippy::unwrap_used, reason = "helpers of a test fail the test")]
 
@@ -25,15 +26,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use compat_tests::feed::metrics::{self, Dataset, Point, PointValue, Protocol, Series};
-use compat_tests::http::Client;
+use compat_tests::http::{Client, as_tenant};
 use compat_tests::sample::T0;
 use compat_tests::server::{Options, Server, Urls};
-use compat_tests::wire::{Message, snappy};
 use futures::{FutureExt, StreamExt};
 use serde_json::{Value, json};
 
-use data::{Answers, answers, expected, write};
-use rows::{Of, Phase, Row, Step, rows};
+use data::{Answers, NEXT_DAY, PADDING_BYTES, answers, expected, pad, write};
+use rows::{Limit, Of, Phase, Row, Step, rows};
 use s3::{BUCKET, S3};
 
 /// Rows at work at once.
@@ -44,14 +44,19 @@ const DEATH_LIMIT: Duration = Duration::from_secs(10);
 
 const SIGABRT: i32 = 6;
 
-/// What a batch of padding takes in the log, and how many make the head be written down.
-const PADDING_BYTES: usize = 1 << 20;
+/// How many paddings make the head be written down.
 const PADDINGS: usize = 17;
 
 const NOISE_BYTES: usize = 4 << 20;
 
 /// A batch that no row writes.
 const AFTERWARDS: usize = 8;
+
+/// Tenants of rows that have several.
+const TENANTS: [&str; 3] = ["here", "there", "elsewhere"];
+
+/// Bytes that are cut off a log: less than a record has.
+const TORN_BYTES: u64 = 10;
 
 /// What the server has to have.
 #[derive(Clone, Debug, Default)]
@@ -63,11 +68,15 @@ struct Kept {
     /// Acknowledged and sent.
     padding: (usize, usize),
     noise: bool,
+    /// Of what there is, it drops some.
+    limit: Option<Limit>,
 }
 
 impl Kept {
-    fn answers(&self) -> Answers {
-        let mut all = expected(self.batches.iter().copied());
+    /// What it answers, with or without what a limit of the age drops.
+    fn answers(&self, with_old: bool) -> Answers {
+        let stays = |batch: &usize| with_old || *batch >= NEXT_DAY;
+        let mut all = expected(self.batches.iter().copied().filter(stays));
         for &(of, from_s, to_s) in &self.deleted {
             let stays = |t_s: i64| !(T0 + from_s..=T0 + to_s).contains(&t_s);
             match of {
@@ -93,7 +102,8 @@ impl Kept {
                 let deleted = of.iter().map(|&of| (of, from_s, to_s));
                 self.deleted.extend(deleted);
             }
-            Step::Pad
+            Step::Torn(_)
+            | Step::Pad
             | Step::HeadSnapshot
             | Step::Flush
             | Step::Compact
@@ -103,10 +113,29 @@ impl Kept {
         }
     }
 
-    /// Reads everything; `noise` tells whether it has to be there, `None` that it may be.
-    async fn check(&self, urls: &Urls, noise: Option<bool>) -> Result<()> {
-        let (found, wanted) = (answers(urls).await, self.answers());
-        ensure!(found == wanted, "found {found:?}\nwanted {wanted:?}");
+    /// Reads everything; `limited` tells whether what a limit drops is gone, `None` that some of it may be.
+    async fn check(&self, urls: &Urls, limited: Option<bool>) -> Result<()> {
+        let found = answers(urls).await;
+        let old = match (self.limit, limited) {
+            (Some(Limit::Age), Some(gone)) => vec![!gone],
+            (Some(Limit::Age), None) => vec![true, false],
+            _ => vec![true],
+        };
+        let wanted: Vec<Answers> = old.into_iter().map(|old| self.answers(old)).collect();
+        // A limit drops the blocks of one signal after those of another.
+        let samples = wanted
+            .iter()
+            .any(|w| (&w.samples, &w.histograms) == (&found.samples, &found.histograms));
+        let lines = wanted
+            .iter()
+            .any(|w| (&w.texts, w.lines) == (&found.texts, found.lines));
+        let spans = wanted
+            .iter()
+            .any(|w| (&w.spans, &w.services) == (&found.spans, &found.services));
+        ensure!(
+            samples && lines && spans,
+            "found {found:?}\nwanted one of {wanted:?}"
+        );
 
         let found = get(&format!("{}/api/v1/metadata?metric=remembered", urls.web)).await?;
         let help = found.pointer("/data/remembered").and_then(Value::as_array);
@@ -133,14 +162,12 @@ impl Kept {
 
         let all = if self.noise { NOISE_BYTES >> 14 } else { 0 };
         let found = count_noise(urls).await?;
-        match noise {
-            Some(true) => ensure!(found == all, "{found} of {all} lines of noise"),
-            Some(false) => ensure!(found == 0, "{found} lines of noise"),
-            None => ensure!(
-                found == 0 || found == all,
-                "{found} of {all} lines of noise"
-            ),
-        }
+        let fine = match limited {
+            Some(true) => found == 0,
+            Some(false) => found == all,
+            None => found == 0 || found == all,
+        };
+        ensure!(fine, "{found} of {all} lines of noise");
 
         let figures = Client::new().get(&format!("{}/metrics", urls.web)).await?;
         let figures = String::from_utf8(figures.body)?;
@@ -213,40 +240,6 @@ async fn remember(urls: &Urls, n: usize) -> Result<()> {
     Ok(())
 }
 
-/// A sample in a large request: what the server does not know of it is in its log all the same.
-async fn pad(urls: &Urls, n: usize) -> Result<()> {
-    let mut label = Message::new();
-    label.bytes(1, "__name__").bytes(2, "padding");
-    let mut sample = Message::new();
-    sample.double_bits(1, 1f64.to_bits());
-    sample.int(2, (T0 + n as i64) * 1000);
-    let mut series = Message::new();
-    series.message(1, &label).message(2, &sample);
-    let mut state = n as u64 + 1;
-    let noise: Vec<u8> = std::iter::repeat_with(|| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state.to_le_bytes()
-    })
-    .flatten()
-    .take(PADDING_BYTES)
-    .collect();
-    let mut request = Message::new();
-    request.message(1, &series).bytes(15, noise);
-    let headers = [
-        ("content-type", "application/x-protobuf"),
-        ("content-encoding", "snappy"),
-        ("x-prometheus-remote-write-version", "0.1.0"),
-    ];
-    let url = format!("{}/api/v1/write", urls.web);
-    let answer = Client::new()
-        .post(&url, &headers, snappy(&request.0))
-        .await?;
-    ensure!(answer.status == 204, "padding: {}", answer.status);
-    Ok(())
-}
-
 /// Whether a log has a snapshot, and has lost what that covers.
 fn is_head_written_down(log: &Path) -> Result<bool> {
     let (mut snapshots, mut log_bytes) = (0, 0);
@@ -262,18 +255,54 @@ fn is_head_written_down(log: &Path) -> Result<bool> {
     Ok(snapshots > 0 && log_bytes < 8 * PADDING_BYTES as u64)
 }
 
-/// Does a step. What it was answered for is noted.
-async fn run(server: &Server, storage: &Path, step: &Step, kept: &mut Kept) -> Result<()> {
+/// Cuts the end of the last record off each log, as if no more of it had got to the disk.
+fn tear_logs(storage: &Path) -> Result<()> {
+    for signal in ["metrics", "logs", "traces"] {
+        let mut segments: Vec<_> = std::fs::read_dir(storage.join("wal").join(signal))?
+            .map(|entry| Ok(entry?.path()))
+            .collect::<Result<_>>()?;
+        segments.retain(|path| path.extension().is_some_and(|e| e == "wal"));
+        let last = segments.iter().max().context("no segment")?;
+        // Behind the last record are zeros.
+        let bytes = std::fs::read(last)?;
+        let end = bytes.iter().rposition(|b| *b != 0).map_or(0, |at| at + 1) as u64;
+        let file = std::fs::OpenOptions::new().write(true).open(last)?;
+        file.set_len(end.saturating_sub(TORN_BYTES))?;
+    }
+    Ok(())
+}
+
+/// Does a step for each tenant, or once where it is not about one's data. What it was answered for is noted.
+async fn run(
+    server: &Server,
+    storage: &Path,
+    row: &Row,
+    step: &Step,
+    kept: &mut Kept,
+) -> Result<()> {
+    if row.has_tenants && matches!(step, Step::Write(_) | Step::Remember) {
+        let before = kept.clone();
+        for tenant in TENANTS {
+            kept.clone_from(&before);
+            as_tenant(tenant, run_once(server, storage, step, kept)).await?;
+        }
+        return Ok(());
+    }
+    run_once(server, storage, step, kept).await
+}
+
+async fn run_once(server: &Server, storage: &Path, step: &Step, kept: &mut Kept) -> Result<()> {
     let urls = &server.urls;
     match *step {
-        Step::Write(batch) => write(urls, batch).await?,
+        Step::Write(batch) | Step::Torn(batch) => write(urls, batch).await?,
         Step::Remember => remember(urls, kept.remembered).await?,
         Step::Noise => data::write_noise(urls, NOISE_BYTES).await,
         Step::Pad => {
             for _ in 0..PADDINGS {
                 let n = kept.padding.1;
                 kept.padding.1 += 1;
-                pad(urls, n).await?;
+                let answer = pad(urls, n).await?;
+                ensure!(answer.status == 204, "padding: {}", answer.status);
                 kept.padding.0 += 1;
             }
         }
@@ -309,7 +338,13 @@ async fn run(server: &Server, storage: &Path, step: &Step, kept: &mut Kept) -> R
 }
 
 /// Lets a server work that has to die at a point; an error says how it did not.
-async fn die(options: &Options, phase: &Phase, storage: &Path, kept: &mut Kept) -> Result<()> {
+async fn die(
+    options: &Options,
+    row: &Row,
+    phase: &Phase,
+    storage: &Path,
+    kept: &mut Kept,
+) -> Result<()> {
     let (point, time) = phase.dies_at.unwrap_or_default();
     let mut options = options.clone();
     let at = format!("{point}={time}");
@@ -330,7 +365,7 @@ async fn die(options: &Options, phase: &Phase, storage: &Path, kept: &mut Kept) 
     );
     let mut failure = None;
     for step in &phase.steps {
-        if let Err(e) = run(&server, storage, step, kept).await {
+        if let Err(e) = run(&server, storage, row, step, kept).await {
             if let Step::Delete(of, from_s, to_s) = *step {
                 let holds = of.iter().take(phase.holds).map(|&of| (of, from_s, to_s));
                 kept.deleted.extend(holds);
@@ -375,49 +410,79 @@ struct Outcome {
     read_back: bool,
 }
 
+/// Reads what every tenant has.
+async fn check(row: &Row, server: &Server, kept: &Kept, limited: Option<bool>) -> Result<()> {
+    if !row.has_tenants {
+        return kept.check(&server.urls, limited).await;
+    }
+    for tenant in TENANTS {
+        let check = kept.check(&server.urls, limited);
+        as_tenant(tenant, check).await.context(tenant)?;
+    }
+    Ok(())
+}
+
 async fn play(row: &Row, outcome: &mut Outcome) -> Result<()> {
-    let s3 = match row.in_bucket {
+    let mut s3 = match row.in_bucket {
         true => Some(S3::start().await),
         false => None,
     };
     let folder = tempfile::tempdir()?;
     let storage = folder.path().join("data");
     let mut kept = Kept::default();
-    let plain = options(&storage, s3.as_ref());
+    let mut plain = options(&storage, s3.as_ref());
+    if row.has_tenants {
+        plain = plain.with("--multitenancy");
+    }
     let mut flagged = plain.clone();
-    flagged.args.extend(row.flag.map(str::to_owned));
+    let flags = row.limit.iter().flat_map(|limit| limit.flags());
+    flagged.args.extend(flags.map(|&flag| flag.to_owned()));
     for phase in &row.phases {
+        if let Some(s3) = s3.as_mut().filter(|_| phase.without_bucket) {
+            s3.stop().await;
+        }
         if phase.dies_at.is_some() {
-            die(&flagged, phase, &storage, &mut kept).await?;
+            die(&flagged, row, phase, &storage, &mut kept).await?;
         } else {
             let server = Server::start(&plain).await?;
             for step in &phase.steps {
-                run(&server, &storage, step, &mut kept).await?;
+                run(&server, &storage, row, step, &mut kept).await?;
             }
+        }
+        if let Some(s3) = s3.as_mut().filter(|_| phase.without_bucket) {
+            s3.resume().await;
+        }
+        if phase.steps.iter().any(|s| matches!(s, Step::Torn(_))) {
+            tear_logs(&storage)?;
         }
     }
     outcome.died = true;
 
     let mut server = Server::start(&flagged).await?;
-    // Where a limit of the size is set it concerns the noise alone.
-    let (noise, after) = match row.flag {
-        Some(_) => (None, Some(false)),
-        None => (Some(kept.noise), Some(kept.noise)),
+    kept.limit = row.limit;
+    let (limited, after) = match row.limit {
+        Some(_) => (None, Some(true)),
+        None => (Some(false), Some(false)),
     };
-    kept.check(&server.urls, noise).await.context("restarted")?;
-    let rest = [
-        Step::Write(AFTERWARDS),
-        Step::Remember,
-        Step::Flush,
-        Step::Compact,
-        Step::Clean,
-    ];
-    for step in &rest {
-        run(&server, &storage, step, &mut kept).await?;
+    check(row, &server, &kept, limited)
+        .await
+        .context("restarted")?;
+    let rest = match row.limit {
+        // What is older would be dropped, too.
+        Some(Limit::Age) => vec![Step::Write(NEXT_DAY + AFTERWARDS)],
+        _ => vec![Step::Write(AFTERWARDS), Step::Remember],
+    };
+    for step in rest
+        .iter()
+        .chain(&[Step::Flush, Step::Compact, Step::Clean])
+    {
+        run(&server, &storage, row, step, &mut kept).await?;
     }
-    kept.check(&server.urls, after).await.context("compacted")?;
+    check(row, &server, &kept, after)
+        .await
+        .context("compacted")?;
     server.restart().await?;
-    kept.check(&server.urls, after)
+    check(row, &server, &kept, after)
         .await
         .context("restarted once more")?;
     let tombstones = storage.join("tombstones/metrics/anonymous");

@@ -27,6 +27,8 @@ impl Of {
 pub(crate) enum Step {
     /// A batch of each signal.
     Write(usize),
+    /// The same, but of its records a part does not get to the disk. The process does nothing else afterwards.
+    Torn(usize),
     /// Metadata and an exemplar.
     Remember,
     /// So much of the logs that a limit of the size drops it.
@@ -55,6 +57,41 @@ pub(crate) struct Phase {
     pub(crate) steps: Vec<Step>,
     /// How many selections of an unanswered deletion hold.
     pub(crate) holds: usize,
+    /// The bucket cannot be reached.
+    pub(crate) without_bucket: bool,
+}
+
+impl Phase {
+    fn new(dies_at: Option<(&'static str, u32)>, steps: &[Step]) -> Self {
+        Self {
+            dies_at,
+            steps: steps.to_vec(),
+            holds: 0,
+            without_bucket: false,
+        }
+    }
+}
+
+/// What drops old blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Limit {
+    /// Drops the noise alone.
+    Size,
+    /// Drops the first day.
+    Age,
+}
+
+impl Limit {
+    pub(crate) fn flags(self) -> &'static [&'static str] {
+        match self {
+            Self::Size => &["--retention.size=1MiB"],
+            Self::Age => &[
+                "--retention.metrics=12h",
+                "--retention.logs=12h",
+                "--retention.traces=12h",
+            ],
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -62,8 +99,10 @@ pub(crate) struct Row {
     /// What the point is met in.
     work: &'static str,
     pub(crate) in_bucket: bool,
+    /// Several have the same data.
+    pub(crate) has_tenants: bool,
     /// For the processes that die and those after them.
-    pub(crate) flag: Option<&'static str>,
+    pub(crate) limit: Option<Limit>,
     pub(crate) phases: Vec<Phase>,
 }
 
@@ -78,8 +117,13 @@ impl Row {
         self
     }
 
-    fn with(mut self, flag: &'static str) -> Self {
-        self.flag = Some(flag);
+    fn within(mut self, limit: Limit) -> Self {
+        self.limit = Some(limit);
+        self
+    }
+
+    fn of_tenants(mut self) -> Self {
+        self.has_tenants = true;
         self
     }
 
@@ -93,11 +137,15 @@ impl Row {
 
     /// One more process, that dies at its start.
     fn and_then_at_a_start(mut self, point: &'static str, time: u32) -> Self {
-        self.phases.push(Phase {
-            dies_at: Some((point, time)),
-            steps: Vec::new(),
-            holds: 0,
-        });
+        self.phases.push(Phase::new(Some((point, time)), &[]));
+        self
+    }
+
+    /// One more process, that is killed after its steps, all the time without the bucket.
+    fn and_then_without_bucket(mut self, steps: &[Step]) -> Self {
+        let mut phase = Phase::new(None, steps);
+        phase.without_bucket = true;
+        self.phases.push(phase);
         self
     }
 }
@@ -105,9 +153,14 @@ impl Row {
 impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (point, time) = self.point();
-        let place = if self.in_bucket { ", bucket" } else { "" };
+        let place = match self.phases.iter().any(|p| p.without_bucket) {
+            true => ", bucket that goes",
+            false if self.in_bucket => ", bucket",
+            false => "",
+        };
+        let whose = if self.has_tenants { ", tenants" } else { "" };
         let time = format!("{point}={time}");
-        write!(f, "{time:<31}{}{place}", self.work)
+        write!(f, "{time:<31}{}{place}{whose}", self.work)
     }
 }
 
@@ -120,17 +173,13 @@ struct Work {
 
 impl Work {
     fn at(&self, point: &'static str, time: u32) -> Row {
-        let phase = |dies_at, steps: &[Step]| Phase {
-            dies_at,
-            steps: steps.to_vec(),
-            holds: 0,
-        };
-        let before = (!self.before.is_empty()).then(|| phase(None, &self.before));
-        let then = phase(Some((point, time)), &self.then);
+        let before = (!self.before.is_empty()).then(|| Phase::new(None, &self.before));
+        let then = Phase::new(Some((point, time)), &self.then);
         Row {
             work: self.name,
             in_bucket: false,
-            flag: None,
+            has_tenants: false,
+            limit: None,
             phases: before.into_iter().chain([then]).collect(),
         }
     }
@@ -138,7 +187,7 @@ impl Work {
 
 #[rustfmt::skip]
 pub(crate) fn rows() -> Vec<Row> {
-    use Step::{Clean, Compact, Delete, Flush, HeadSnapshot, Noise, Pad, Remember, Snapshot, Stop, Write};
+    use Step::{Clean, Compact, Delete, Flush, HeadSnapshot, Noise, Pad, Remember, Snapshot, Stop, Torn, Write};
     let work = |name, before: &[Step], then: &[Step]| Work { name, before: before.to_vec(), then: then.to_vec() };
 
     // Batches 0 to 2 are minutes apart; the second half of batch 0 and the first of batch 2 are deleted.
@@ -169,7 +218,8 @@ pub(crate) fn rows() -> Vec<Row> {
         &[Write(0), Write(NEXT_DAY), Remember, Flush, delete_next_day], &[Clean]);
     let retention = work("a limit of the size",
         &[Write(0), Flush, Noise, Flush, Write(NEXT_DAY), Remember, Flush], &[Flush]);
-    let retained = |row: Row| row.with("--retention.size=1MiB");
+    let aging = work("a limit of the age", &[Write(0), Flush, Write(NEXT_DAY), Flush], &[Compact]);
+    let torn = work("a start after torn records", &[Write(0), Flush, Write(1), Remember, Torn(2)], &[]);
     let snapshot = work("a snapshot of the storage", &blocks, &[Snapshot]);
     let stop = work("a stop", &head, &[Write(2), Stop]);
 
@@ -250,11 +300,16 @@ pub(crate) fn rows() -> Vec<Row> {
         compaction.at("removal.manifest", 1).in_bucket(),
         compaction.at("removal.done", 1).in_bucket(),
 
-        retained(retention.at("retention.before-removal", 1)),
-        retained(retention.at("removal.switched", 1)),
-        retained(retention.at("removal.manifest", 1)),
-        retained(retention.at("removal.file", 1)),
-        retained(retention.at("removal.manifest", 1)).in_bucket(),
+        retention.at("retention.before-removal", 1).within(Limit::Size),
+        retention.at("removal.switched", 1).within(Limit::Size),
+        retention.at("removal.manifest", 1).within(Limit::Size),
+        retention.at("removal.file", 1).within(Limit::Size),
+        retention.at("removal.manifest", 1).within(Limit::Size).in_bucket(),
+
+        aging.at("retention.before-removal", 1).within(Limit::Age),
+        aging.at("removal.switched", 2).within(Limit::Age),
+        aging.at("removal.manifest", 3).within(Limit::Age),
+        aging.at("retention.before-removal", 2).within(Limit::Age).in_bucket(),
 
         deletion.at("delete.applied", 1),
         deletion.at("delete.kept", 1).holding(1),
@@ -292,5 +347,22 @@ pub(crate) fn rows() -> Vec<Row> {
         cut.at("block.manifest", 1).and_then_at_a_start("start.gone-removed", 1),
         compaction.at("compact.before-removal", 1).and_then_at_a_start("start.gone-removed", 1),
         compaction.at("compact.before-removal", 1).in_bucket().and_then_at_a_start("removal.manifest", 1),
+        torn.at("start.replayed", 1),
+        torn.at("start.replayed", 3),
+
+        cut.at("upload.manifest", 1).in_bucket().and_then_without_bucket(&[Write(4)]).and_then_at_a_start("start.replayed", 1),
+        cut.at("upload.entered", 1).in_bucket().and_then_without_bucket(&[Write(4)]).and_then_at_a_start("start.replayed", 3),
+        compaction.at("compact.entered", 1).in_bucket().and_then_without_bucket(&[Write(4)]).and_then_at_a_start("start.replayed", 1),
+        compaction.at("compact.before-removal", 1).in_bucket().and_then_without_bucket(&[Write(4)]).and_then_at_a_start("removal.manifest", 1),
+        deletion.at("delete.kept", 1).holding(1).in_bucket().and_then_without_bucket(&[Write(4)]).and_then_at_a_start("start.replayed", 1),
+
+        append.at("wal.segment-started", 1).of_tenants(),
+        cut.at("cut.staged", 2).of_tenants(),
+        cut.at("block.manifest", 3).of_tenants(),
+        cut.at("cut.before-log", 1).of_tenants(),
+        cut.at("upload.entered", 2).in_bucket().of_tenants(),
+        compaction.at("compact.published", 2).of_tenants(),
+        compaction.at("removal.manifest", 2).of_tenants(),
+        start.at("start.replayed", 2).of_tenants(),
     ]
 }

@@ -50,7 +50,7 @@ pub(super) async fn flush(State(app): State<AppState>) -> Result<Response, ApiEr
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-/// `POST /-/compact`: merges all that can be merged; answers when done.
+/// `POST /-/compact`: drops what is past retention and merges all that can be merged; answers when done.
 pub(super) async fn compact(State(app): State<AppState>) -> Result<Response, ApiError> {
     if !app.config.enable_admin_api {
         return Ok(admin_disabled());
