@@ -135,25 +135,28 @@ fn finish(router: Router<AppState>, app: &AppState) -> Router {
     let router = router.layer(axum::extract::DefaultBodyLimit::disable());
     // A layer around routes is refused where there are none.
     let router = if router.has_routes() {
-        router.route_layer(axum::middleware::from_fn_with_state(Arc::clone(app), count))
+        let prefix: Arc<str> = app.config.route_prefix().trim_end_matches('/').into();
+        let state = (Arc::clone(app), prefix);
+        router.route_layer(axum::middleware::from_fn_with_state(state, count))
     } else {
         router
     };
     router.with_state(Arc::clone(app))
 }
 
-async fn count(State(app): State<AppState>, request: Request, next: Next) -> Response {
+/// Counts a request by its route, without the prefix that all may have.
+async fn count(
+    State((app, prefix)): State<(AppState, Arc<str>)>,
+    request: Request,
+    next: Next,
+) -> Response {
     let handler = request
         .extensions()
         .get::<MatchedPath>()
         .map(|p| p.as_str().to_owned());
     let response = next.run(request).await;
     let handler = handler.as_deref().unwrap_or("other");
-    let prefix = app.config.route_prefix();
-    let handler = match prefix.as_str() {
-        "/" => handler,
-        prefix => handler.strip_prefix(prefix).unwrap_or(handler),
-    };
+    let handler = handler.strip_prefix(&*prefix).unwrap_or(handler);
     app.telemetry.request(handler, response.status().as_u16());
     response
 }
