@@ -6,6 +6,7 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    trilobite::allocator::prepare();
     let args: Vec<_> = std::env::args_os().collect();
     if let Some(code) = trilobite::cli::run(&args) {
         return code;
@@ -14,7 +15,6 @@ fn main() -> ExitCode {
         Ok(config) => config,
         Err(e) => e.exit(),
     };
-    trilobite::allocator::keep_nothing();
     trilobite::telemetry::init_logging(&config);
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()

@@ -16,6 +16,8 @@ use crate::lexer::{Kind, Token, tokens};
 const MAX_DEPTH: usize = 200;
 /// How many binary operators a query may have, for the same reason.
 const MAX_OPERATORS: usize = 1000;
+/// How many brackets the label filters of a query may have. Printed, they have one for each of their operators.
+const MAX_FILTER_BRACKETS: usize = MAX_OPERATORS;
 
 /// Parses a query.
 ///
@@ -76,6 +78,7 @@ pub(crate) struct Parser {
     tokens: Vec<Token>,
     at: usize,
     depth: usize,
+    filter_brackets: usize,
     operators: usize,
 }
 
@@ -87,6 +90,7 @@ impl Parser {
             tokens: tokens(text)?,
             at: 0,
             depth: 0,
+            filter_brackets: 0,
             operators: 0,
         })
     }

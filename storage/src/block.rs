@@ -207,6 +207,11 @@ impl Block {
         self.store.cache().samples_capacity_bytes()
     }
 
+    /// Bytes that the cache keeps at most of everything else.
+    pub(crate) fn decoded_capacity_bytes(&self) -> u64 {
+        self.store.cache().others_capacity_bytes()
+    }
+
     async fn cached_slot<T: Any + Send + Sync>(
         &self,
         slot: Slot,

@@ -65,3 +65,4 @@ pub use storage::{
     DamageStats, Dependency, HeadStats, LogPages, LogStats, Operation, RecordDecoder, RecordSink,
     SeriesSet, SignalStats, Storage, TailEntries,
 };
+pub use warm_up::Newest;

@@ -20,7 +20,7 @@ mod series;
 mod tests;
 
 pub(crate) use append::{NewSeries, append, append_in_order, append_whole, replay};
-pub(crate) use block::{block_index, index_bytes, read_index_ahead, samples_page};
+pub(crate) use block::{block_index, first_series, index_bytes, read_index_ahead, samples_page};
 pub(crate) use head::MetricsHead;
 pub(crate) use select::{
     exemplars, label_names, label_values, metadata, select_series, series_labels,

@@ -3,7 +3,7 @@
 use storage::model::MatchOp;
 
 use super::selector::matcher;
-use super::{Parsed, Parser, compare_op};
+use super::{MAX_FILTER_BRACKETS, Parsed, Parser, compare_op};
 use crate::ast::{
     CompareOp, Conversion, Extract, FormatSource, LabelFilter, LabelSelect, LineFilter, LineOp,
     LogExpr, Needle, StageExpr, Unwrap,
@@ -236,7 +236,7 @@ impl Parser {
             }
             self.count_operator()?;
             self.at += words;
-            let right = self.deeper(|p| p.label_filters(Some(precedence)))?;
+            let right = self.label_filters(Some(precedence))?;
             let (a, b) = (Box::new(left), Box::new(right));
             left = if is_or {
                 LabelFilter::Or(a, b)
@@ -248,7 +248,11 @@ impl Parser {
 
     fn label_condition(&mut self) -> Parsed<LabelFilter> {
         if self.eat("(") {
-            let inner = self.deeper(Self::label_filter)?;
+            self.filter_brackets += 1;
+            if self.filter_brackets > MAX_FILTER_BRACKETS {
+                return Err(ParseError::whole("expression nests too deeply"));
+            }
+            let inner = self.label_filter()?;
             self.expect(")", &[])?;
             return Ok(inner);
         }

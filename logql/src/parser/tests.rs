@@ -70,4 +70,16 @@ fn deep_nesting_is_refused() {
     assert!(f(&text).contains("too many operators"));
     let text = format!("{{a=\"b\"}} | a=1{}", " and a=1".repeat(5000));
     assert!(f(&text).contains("too many operators"));
+    let text = format!("{{a=\"b\"}} | {}a=1{}", "(".repeat(5000), ")".repeat(5000));
+    assert!(f(&text).contains("nests too deeply"));
+}
+
+#[test]
+fn a_long_chain_of_label_filters_parses_again_as_it_is_printed() {
+    for join in [" ", " , ", " and ", " or "] {
+        let text = format!("{{a=\"b\"}} | a=1{}", format!("{join}a=1").repeat(1000));
+        let printed = crate::parse(&text).unwrap().to_string();
+        let again = crate::parse(&printed).unwrap().to_string();
+        assert_eq!(printed, again);
+    }
 }

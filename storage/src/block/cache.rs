@@ -112,6 +112,11 @@ impl Cache {
         self.samples.capacity_bytes
     }
 
+    /// Bytes of everything else that it keeps at most.
+    pub(crate) const fn others_capacity_bytes(&self) -> u64 {
+        self.others.capacity_bytes
+    }
+
     /// The value, which becomes the most recently used one.
     pub(crate) fn get(&self, key: &Key) -> Option<Value> {
         self.list(key.slot).get(key)

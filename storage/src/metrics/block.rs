@@ -237,23 +237,47 @@ pub(crate) fn index_bytes(block: &Block) -> u64 {
     block.file_size(INDEX_FILE).unwrap_or(0)
 }
 
-/// Opens a block's index and, where it lies on local disk, brings the rest of it into the system's page cache.
+/// Opens a block's index and, where it lies on local disk, keeps its pages for the first look-ups while they take no more than so many
+/// bytes, and brings the rest of it into the system's page cache. Answers how many bytes the pages take.
 ///
 /// # Errors
 /// As [`OpenBlock::open`].
-pub(crate) async fn read_index_ahead(block: Arc<Block>, tombstones: &Tombstones) -> Result<()> {
-    OpenBlock::open(Arc::clone(&block), tombstones).await?;
+pub(crate) async fn read_index_ahead(
+    block: &Arc<Block>,
+    tombstones: &Tombstones,
+    most_bytes: u64,
+) -> Result<u64> {
+    let opened = OpenBlock::open(Arc::clone(block), tombstones).await?;
     if block.store().is_remote() {
-        return Ok(());
+        return Ok(0);
     }
-    let size = index_bytes(&block);
+    let kept = opened.index.keep_pages(block, most_bytes).await?;
+    let size = index_bytes(block);
     let mut start = 0;
     while start < size {
         let end = size.min(start + READ_AHEAD_BYTES);
         block.read(INDEX_FILE, start..end).await?;
         start = end;
     }
-    Ok(())
+    Ok(kept)
+}
+
+/// The first of a block's series.
+///
+/// # Errors
+/// As [`OpenBlock::open`].
+pub(crate) async fn first_series(
+    block: &Arc<Block>,
+    tombstones: &Tombstones,
+) -> Result<Option<Labels>> {
+    let opened = OpenBlock::open(Arc::clone(block), tombstones).await?;
+    let mut first = None;
+    if opened.len() > 0 {
+        let ids = RoaringBitmap::from_iter([0]);
+        let note = |_, entry: &SeriesEntry| first = Some(entry.labels.clone());
+        opened.visit(&ids, note).await?;
+    }
+    Ok(first)
 }
 
 /// Writes a tenant's samples within a span of time as the files of a block.

@@ -2,12 +2,16 @@
 
 use std::fs::File;
 use std::io::ErrorKind;
+#[cfg(target_os = "linux")]
+use std::io::IoSliceMut;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use bytes::Bytes;
 use object_store::path::Path as ObjectPath;
+#[cfg(target_os = "linux")]
+use rustix::io::{ReadWriteFlags, preadv2};
 
 use super::BlockStore;
 use crate::block::checksum::whole_pieces;
@@ -15,6 +19,10 @@ use crate::block::manifest::ManifestFile;
 use crate::error::{Error, Result};
 use crate::fail_point::{self, FailPoint};
 use crate::generation::blocking;
+
+/// Most bytes that a thread of the runtime copies itself: more would keep other tasks waiting for longer than a change of threads takes.
+#[cfg(target_os = "linux")]
+const COPIED_AT_ONCE_BYTES: u64 = 1 << 20;
 
 /// Reads ranges of a file, and as much around them as their checksums want to see.
 pub(super) async fn read(
@@ -72,6 +80,10 @@ async fn fetch(
     let Some(file_path) = store.local_path(path) else {
         return Err(store.corrupt(path, 0, "there cannot be a file of this name"));
     };
+    #[cfg(target_os = "linux")]
+    if let Some(fetched) = from_page_cache(&file_path, &ranges) {
+        return Ok(fetched);
+    }
     let read = blocking(move || {
         let failed = |e: std::io::Error| match e.kind() {
             ErrorKind::NotFound => Ok(Err((0, "the file is not there"))),
@@ -97,6 +109,23 @@ async fn fetch(
     });
     read.await?
         .map_err(|(offset, reason)| store.corrupt(path, offset, reason))
+}
+
+/// Ranges that the system has in its page cache, copied without a detour over another thread; `None` where it has not, or cannot tell.
+#[cfg(target_os = "linux")]
+fn from_page_cache(path: &Path, ranges: &[Range<u64>]) -> Option<Vec<Bytes>> {
+    let bytes: u64 = ranges.iter().map(|r| r.end - r.start).sum();
+    if bytes > COPIED_AT_ONCE_BYTES {
+        return None;
+    }
+    let file = File::open(path).ok()?;
+    let copy = |range: &Range<u64>| {
+        let mut content = vec![0; (range.end - range.start) as usize];
+        let mut buffers = [IoSliceMut::new(&mut content)];
+        let copied = preadv2(&file, &mut buffers, range.start, ReadWriteFlags::NOWAIT).ok()?;
+        (copied == content.len()).then(|| Bytes::from(content))
+    };
+    ranges.iter().map(copy).collect()
 }
 
 /// Moves a file so that a power loss leaves it whole at one of the two places.

@@ -251,6 +251,42 @@ impl SeriesIndex {
         Ok(())
     }
 
+    /// Reads pages so that the cache has them: where samples lie, values of labels, series; until they take so many bytes. Answers how
+    /// many they take.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub(super) async fn keep_pages(&self, block: &Block, most_bytes: u64) -> Result<u64> {
+        let index = self.current();
+        let all_rows = 0..u64::MAX;
+        index
+            .group_pages_here(block, std::slice::from_ref(&all_rows))
+            .await?;
+        let mut held = 0;
+        let of_values = index
+            .directory
+            .names
+            .iter()
+            .flat_map(|n| n.pages.chunks(PAGES_AT_ONCE));
+        for pages in of_values {
+            if held >= most_bytes {
+                return Ok(held);
+            }
+            let pages = index.value_pages(block, pages).await?;
+            held += pages.iter().map(|p| p.held_bytes() as u64).sum::<u64>();
+        }
+        let numbers: Vec<u32> = (0..).take(index.directory.series_pages.len()).collect();
+        for numbers in numbers.chunks(PAGES_AT_ONCE) {
+            if held >= most_bytes {
+                return Ok(held);
+            }
+            let pages = index.series_pages(block, numbers).await?;
+            let bytes = pages.iter().map(|p| series_page::held_bytes(p) as u64);
+            held += bytes.sum::<u64>();
+        }
+        Ok(held)
+    }
+
     /// The page of series that holds one, and where it stands there.
     ///
     /// # Errors

@@ -113,7 +113,7 @@ pub(crate) async fn label_values(
     any_of: &[Vec<Matcher>],
     range: MsRange,
 ) -> Result<Vec<String>> {
-    let mut found = BTreeSet::new();
+    let mut found: Vec<String> = Vec::new();
     for source in sources(&view, tenant, range).await? {
         match source {
             Source::Block(block) => {
@@ -121,16 +121,18 @@ pub(crate) async fn label_values(
                     && let Some(values) = block.values_in(name, range).await?
                 {
                     found.extend(values);
-                    continue;
+                } else {
+                    let mut values = BTreeSet::new();
+                    let each = |entry: &SeriesEntry| {
+                        if let Some(value) = entry.labels.get(name)
+                            && !values.contains(value)
+                        {
+                            values.insert(value.to_owned());
+                        }
+                    };
+                    block.select_any(any_of, range, each).await?;
+                    found.extend(values);
                 }
-                let each = |entry: &SeriesEntry| {
-                    if let Some(value) = entry.labels.get(name)
-                        && !found.contains(value)
-                    {
-                        found.insert(value.to_owned());
-                    }
-                };
-                block.select_any(any_of, range, each).await?;
             }
             Source::Head(head) => head.with_ids(any_of, range, |index, ids| {
                 let mut values: HashSet<&str> = HashSet::new();
@@ -139,11 +141,16 @@ pub(crate) async fn label_values(
                 } else {
                     values.extend(ids.iter().filter_map(|id| index.value(id, name)));
                 }
+                let mut values: Vec<&str> = values.into_iter().collect();
+                values.sort_unstable();
                 found.extend(values.into_iter().map(str::to_owned));
             }),
         }
+        // Runs that are sorted already: this sort compares their values about once.
+        found.sort();
+        found.dedup();
     }
-    Ok(found.into_iter().collect())
+    Ok(found)
 }
 
 /// See [`crate::Storage::metadata`].

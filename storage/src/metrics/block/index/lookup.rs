@@ -265,7 +265,7 @@ impl SeriesIndex {
         Ok(ids)
     }
 
-    async fn value_pages(
+    pub(super) async fn value_pages(
         &self,
         block: &Block,
         pages: &[(String, Place)],

@@ -109,6 +109,25 @@ proptest! {
 }
 
 #[tokio::test]
+async fn pages_kept_ahead_answer_lookups_without_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let all: Vec<Labels> = (0..100)
+        .map(|n| Labels::from_pairs([("__name__", "m".to_owned()), ("n", format!("{n:03}"))]))
+        .collect();
+    let (store, manifest) = write(folder.path(), &all).await;
+    let block = open(&store, &manifest).await;
+    let some = block.index.keep_pages(&block.block, 1).await.unwrap();
+    let kept = block.index.keep_pages(&block.block, u64::MAX).await;
+    assert!((1..kept.unwrap()).contains(&some), "{some} bytes at most");
+    let files = block.block.local_files();
+    let (.., path) = files.iter().find(|(_, f, _)| f.name == INDEX_FILE).unwrap();
+    std::fs::remove_file(path).unwrap();
+    let matchers = [Matcher::new(MatchOp::Regex, "n", "0.*").unwrap()];
+    assert_eq!(selected(&block, &matchers, MsRange::ALL).await, all);
+    assert!(block.index.instead.get().is_none(), "nothing was made anew");
+}
+
+#[tokio::test]
 async fn rows_of_each_series_are_found_with_and_without_the_file() {
     let folder = tempfile::tempdir().unwrap();
     let all: Vec<Labels> = (0..100)
