@@ -57,7 +57,7 @@ mod tests {
         let parsed = promql::parse(&selector, &promql::ParseOptions::default()).unwrap();
         assert_eq!(
             parsed.to_string(),
-            r#"{__name__="up","a.b"="\"\n\\","ü"="é\x01"}"#
+            r#"{"a.b"="\"\n\\","ü"="é\x01",__name__="up"}"#
         );
     }
 }
