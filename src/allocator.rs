@@ -25,6 +25,8 @@ const PURGE_DELAY: c_int = 15;
 const DEFAULT_DELAY_MS: c_long = 10_000;
 
 const CHECK: Duration = Duration::from_millis(200);
+/// Checks after which what is due is given back although nobody allocates: the allocator looks at its clock only when it is used.
+const CHECKS_PER_COLLECTION: u32 = 50;
 
 #[expect(unsafe_code, reason = "declares two functions of the allocator")]
 mod sys {
@@ -33,7 +35,8 @@ mod sys {
     unsafe extern "C" {
         /// Sets an option; an atomic store.
         pub(super) safe fn mi_option_set(option: c_int, value: c_long);
-        /// Gives back what this thread, and threads that ended, do not use. May be called at any time.
+        /// Gives back what this thread, and threads that ended, do not use: all of it by force, else what was kept for long enough. May be
+        /// called at any time.
         pub(super) safe fn mi_collect(force: bool);
     }
 }
@@ -49,15 +52,15 @@ pub fn prepare() {
 /// Has pages kept for a while where there is plenty of memory, and given back at once where there is not.
 pub(crate) async fn run(app: AppState, mut stopped: watch::Receiver<bool>) {
     let mut hurries = true;
-    loop {
+    for check in (0..CHECKS_PER_COLLECTION).cycle() {
         let is_near = is_near(&app.storage);
         if is_near != hurries {
             hurries = is_near;
             let delay_ms = if is_near { 0 } else { DEFAULT_DELAY_MS };
             sys::mi_option_set(PURGE_DELAY, delay_ms);
         }
-        if is_near {
-            sys::mi_collect(true);
+        if is_near || check == 0 {
+            sys::mi_collect(is_near);
         }
         tokio::select! {
             () = tokio::time::sleep(CHECK) => {}
