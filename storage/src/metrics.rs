@@ -18,8 +18,9 @@ mod select;
 mod series;
 #[cfg(test)]
 mod tests;
+mod walk;
 
-pub(crate) use append::{NewSeries, append, append_in_order, append_whole, replay};
+pub(crate) use append::{NewSeries, append, append_in_order, append_whole, find_ahead, replay};
 pub(crate) use block::{block_index, first_series, index_bytes, read_index_ahead, samples_page};
 pub(crate) use head::MetricsHead;
 pub(crate) use select::{

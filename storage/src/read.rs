@@ -33,6 +33,11 @@ pub trait Series: Send + Sync {
     fn held_bytes(&self) -> usize {
         0
     }
+
+    /// Bytes that its samples make somebody unpack first; of those that it has in common with others a share.
+    fn packed_bytes(&self) -> usize {
+        0
+    }
 }
 
 /// A bounded number of series. Over all batches of one selection each label set comes once; the

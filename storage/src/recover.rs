@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use object_store::path::Path as ObjectPath;
+use parking_lot::RwLock;
 
 use crate::block::{Block, BlockStore, Listing, Manifest, write_durably};
 use crate::bucket::Bucket;
@@ -28,8 +29,11 @@ use crate::wal::{Wal, WalOptions, WalRecord};
 const ORPHAN_AGE_MS: i64 = 24 * 3600 * 1000;
 
 /// Decodes a record and hands over what puts its batch into a head, without admission, once. The text of an error is logged.
+/// What can be looked up in the head that it will most likely be put into is looked up before.
 pub(crate) type Apply<H> =
-    Arc<dyn Fn(&WalRecord<'_>, &mut Take<'_, H>) -> Result<(), String> + Send + Sync>;
+    Arc<dyn Fn(&WalRecord<'_>, &Likely<H>, &mut Take<'_, H>) -> Result<(), String> + Send + Sync>;
+/// The head that records are put into; `None` while that is changing. To be held only while something is looked up.
+pub(crate) type Likely<H> = RwLock<Option<Arc<H>>>;
 /// Takes what puts a batch into a head.
 pub(crate) type Take<'a, H> = dyn FnMut(&mut dyn FnMut(&H)) + 'a;
 

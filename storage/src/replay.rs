@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::logs::{self, LogsHead};
 use crate::metrics::{self, MetricsHead};
 use crate::model::{LogBatch, MetricBatch, SpanBatch};
-use crate::recover::{Apply, Take};
+use crate::recover::{Apply, Likely, Take};
 use crate::signal::SignalKind;
 use crate::storage::{RecordDecoder, RecordSink};
 use crate::traces::{self, TracesHead};
@@ -14,6 +14,7 @@ use crate::wal::WalRecord;
 /// A batch of the wrong signal is dropped: the decoder was told which one it is.
 struct Sink<'a, 't, H> {
     record: &'a WalRecord<'a>,
+    likely: &'a Likely<H>,
     take: &'a mut Take<'t, H>,
 }
 
@@ -22,7 +23,12 @@ impl RecordSink for Sink<'_, '_, MetricsHead> {
         let WalRecord {
             tenant, refused, ..
         } = self.record;
-        (self.take)(&mut |head| metrics::replay(head, tenant, batch, refused));
+        let likely = self.likely.read();
+        let found = likely
+            .as_ref()
+            .map(|head| metrics::find_ahead(head, tenant, batch, refused));
+        drop(likely);
+        (self.take)(&mut |head| metrics::replay(head, tenant, batch, refused, found.as_ref()));
     }
     fn logs(&mut self, _batch: &LogBatch<'_>) {}
     fn spans(&mut self, _batch: SpanBatch) {}
@@ -56,22 +62,34 @@ impl RecordSink for Sink<'_, '_, TracesHead> {
 }
 
 pub(crate) fn metrics(decoder: Arc<dyn RecordDecoder>) -> Apply<MetricsHead> {
-    Arc::new(move |record, take| {
-        let mut sink = Sink { record, take };
+    Arc::new(move |record, likely, take| {
+        let mut sink = Sink {
+            record,
+            likely,
+            take,
+        };
         decoder.decode(SignalKind::Metrics, record.record, &mut sink)
     })
 }
 
 pub(crate) fn logs(decoder: Arc<dyn RecordDecoder>) -> Apply<LogsHead> {
-    Arc::new(move |record, take| {
-        let mut sink = Sink { record, take };
+    Arc::new(move |record, likely, take| {
+        let mut sink = Sink {
+            record,
+            likely,
+            take,
+        };
         decoder.decode(SignalKind::Logs, record.record, &mut sink)
     })
 }
 
 pub(crate) fn traces(decoder: Arc<dyn RecordDecoder>) -> Apply<TracesHead> {
-    Arc::new(move |record, take| {
-        let mut sink = Sink { record, take };
+    Arc::new(move |record, likely, take| {
+        let mut sink = Sink {
+            record,
+            likely,
+            take,
+        };
         decoder.decode(SignalKind::Traces, record.record, &mut sink)
     })
 }

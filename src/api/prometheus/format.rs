@@ -17,6 +17,13 @@ use storage::model::Labels;
 /// A piece of an answer grows until it has so many bytes.
 const PIECE_BYTES: usize = 64 * 1024;
 
+/// Room of a whole piece: most series end within what is left.
+const PIECE_ROOM: usize = PIECE_BYTES + 16 * 1024;
+
+/// What a series and a point of it take, about.
+const SERIES_ROOM: usize = 256;
+const POINT_ROOM: usize = 32;
+
 /// `{"status":"success","data":…}`
 pub(super) fn success(data: &impl Serialize) -> Response {
     success_with(data, &[])
@@ -77,6 +84,22 @@ enum Series {
     None,
     Vector(std::vec::IntoIter<VectorSample>),
     Matrix(std::vec::IntoIter<MatrixSeries>),
+}
+
+impl Series {
+    /// Bytes that what is left takes, about, or a piece's.
+    fn room(&self) -> usize {
+        match self {
+            Self::None => 0,
+            Self::Vector(samples) => samples.len() * (SERIES_ROOM + POINT_ROOM),
+            Self::Matrix(matrix) => matrix
+                .as_slice()
+                .iter()
+                .take(PIECE_ROOM / SERIES_ROOM)
+                .map(|s| SERIES_ROOM + s.floats.len() * POINT_ROOM)
+                .sum(),
+        }
+    }
 }
 
 impl Pieces {
@@ -173,6 +196,7 @@ impl Iterator for Pieces {
     fn next(&mut self) -> Option<Bytes> {
         self.tail.as_ref()?;
         let mut out = std::mem::take(&mut self.head);
+        out.reserve(self.series.room().min(PIECE_ROOM));
         while out.len() < PIECE_BYTES {
             if !self.write_series(&mut out) {
                 out.append(&mut self.tail.take()?);

@@ -39,11 +39,11 @@ impl PieceSums {
     }
 }
 
-/// The whole pieces that a range of a file of `size` bytes lies in.
+/// The whole pieces that a range of a file of `size` bytes lies in; none where it begins behind them.
 pub(crate) fn whole_pieces(range: &Range<u64>, size: u64) -> Range<u64> {
     let start = range.start / PIECE_BYTES * PIECE_BYTES;
     let end = range.end.div_ceil(PIECE_BYTES) * PIECE_BYTES;
-    start..end.min(size)
+    start..end.min(size).max(start)
 }
 
 impl Serialize for PieceSums {

@@ -86,7 +86,7 @@ impl Rig {
         let clock: Arc<TestClock> = Arc::clone(&self.clock);
         let tmp = self.dir.path().join("tmp");
         let context = Context::new(self.options.clone(), clock, budget, local, bucket, tmp);
-        let apply: Apply<TinyHead> = Arc::new(|record, take| {
+        let apply: Apply<TinyHead> = Arc::new(|record, _, take| {
             if record.record.kind == 99 {
                 return Err("no such kind".to_owned());
             }

@@ -1,12 +1,13 @@
 //! A batch → samples in the head: which series, and whether each sample is taken.
 //!
-//! The hot path of a write. For a known series it costs one hash, one look-up, one lock and the bits of the samples; it allocates
-//! when a chunk's buffer grows, not for a sample.
+//! The hot path of a write. For a known series it costs one hash, one lock and the bits of the samples, and a look-up where it comes in
+//! another order than before (see `walk.rs`); it allocates when a chunk's buffer grows, not for a sample.
 
 use std::sync::Arc;
 
-use super::head::{MetricsHead, TenantHead};
+use super::head::{KeyHash, MetricsHead, TenantHead};
 use super::series::{Growth, MemSeries, SeriesState};
+use super::walk::Walk;
 use crate::codec::gorilla::FloatSample;
 use crate::codec::histogram::{HistogramSample, bucket_count};
 use crate::model::{
@@ -69,15 +70,40 @@ pub(crate) fn append_whole(
     Writer::new(head, tenant, &part, batch, window_ms, &[]).run(new_series)
 }
 
-/// Takes a replayed batch: everything but the refused items, without admission.
+/// Takes a replayed batch: everything but the refused items, without admission. `found` is what [`find_ahead`] found for it, here or in
+/// another head.
 pub(crate) fn replay(
     head: &MetricsHead,
     tenant: &Tenant,
     batch: &MetricBatch<'_>,
     refused: &[u32],
+    found: Option<&FoundSeries>,
 ) {
     let part = head.tenant_or_new(tenant);
-    Writer::new(head, tenant, &part, batch, None, refused).run(NewSeries::Taken);
+    let mut writer = Writer::new(head, tenant, &part, batch, None, refused);
+    let found = found.filter(|found| Arc::ptr_eq(&found.part, &part));
+    writer.found = found.map_or(&[], |found| &found.series);
+    writer.run(NewSeries::Taken);
+}
+
+/// Series of a batch, by their place in it.
+pub(crate) struct FoundSeries {
+    part: Arc<TenantHead>,
+    series: Vec<Option<Arc<MemSeries>>>,
+}
+
+/// Finds the series of a batch that will be replayed, or makes them: the part of a replay that needs no order.
+pub(crate) fn find_ahead(
+    head: &MetricsHead,
+    tenant: &Tenant,
+    batch: &MetricBatch<'_>,
+    refused: &[u32],
+) -> FoundSeries {
+    let part = head.tenant_or_new(tenant);
+    let mut writer = Writer::new(head, tenant, &part, batch, None, refused);
+    let find = |(i, series)| writer.find_or_add(i, series);
+    let series = batch.series.iter().enumerate().map(find).collect();
+    FoundSeries { part, series }
 }
 
 struct Writer<'w, 'b> {
@@ -88,6 +114,11 @@ struct Writer<'w, 'b> {
     window_ms: Option<i64>,
     /// Items to leave out, ascending.
     skip: &'w [u32],
+    /// Series that were found before, by their place in the batch.
+    found: &'w [Option<Arc<MemSeries>>],
+    walk: Walk,
+    /// The series that was added last: the next one often has most labels in common with it.
+    added: Option<u32>,
     growth: Growth,
     applied: Applied<MetricReport>,
     /// Times of what was taken.
@@ -110,6 +141,9 @@ impl<'w, 'b> Writer<'w, 'b> {
             batch,
             window_ms,
             skip,
+            found: &[],
+            walk: Walk::default(),
+            added: None,
             growth: Growth::default(),
             applied: Applied::default(),
             times: TimeSpan {
@@ -140,12 +174,14 @@ impl<'w, 'b> Writer<'w, 'b> {
     fn look(&mut self) {
         let batch = self.batch;
         for (i, series) in batch.series.iter().enumerate() {
-            if series.floats.is_empty() && series.histograms.is_empty() {
+            if !has_samples(series) {
                 continue;
             }
             let part = self.part;
             let key = part.hash_key(series.key);
-            let known = part.with_series(key, |s| self.look_at(i, series, &s.state.lock()));
+            let mut walk = std::mem::take(&mut self.walk);
+            let known = walk.visit(part, key, |_, state| self.look_at(i, series, state));
+            self.walk = walk;
             if known.is_none() {
                 self.look_at_unknown(i, series);
             }
@@ -197,39 +233,30 @@ impl<'w, 'b> Writer<'w, 'b> {
     }
 
     fn write_series(&mut self, i: usize, series: &BatchSeries<'_>, new_series: NewSeries) {
-        let has_samples = !series.floats.is_empty() || !series.histograms.is_empty();
-        if !has_samples && series.exemplars.is_empty() {
+        if !has_samples(series) && series.exemplars.is_empty() {
             return;
         }
         let part = self.part;
-        let key = part.hash_key(series.key);
-        let known = part.with_series(key, |s| {
-            self.write_samples(i, series, s);
-            s.id
-        });
-        let id = match known {
-            Some(id) => id,
-            // An exemplar alone makes no series.
-            None if !has_samples => return,
-            // Nor does one of which nothing was taken.
-            None if self.skips_all(series) => return,
-            None => {
-                let mut labels = LabelPairs::new();
-                if let Err(e) = (self.batch.decode_labels)(series.key, &mut labels) {
-                    self.applied.report.bad_series.push((i, e));
-                    return;
-                }
-                if new_series == NewSeries::LeftOut
-                    && !self.head.is_known(self.tenant, part, &labels)
-                {
-                    self.leave_out(series);
-                    return;
-                }
-                let newest = || self.head.newest_before(self.tenant, &labels);
-                let added = part.add_series(key, &labels, newest);
-                self.write_samples(i, series, &added);
-                added.id
+        let id = if let Some(Some(found)) = self.found.get(i) {
+            self.write_samples(i, series, &mut found.state.lock());
+            found.id
+        } else {
+            let key = part.hash_key(series.key);
+            let write = |writer: &mut Self, to: &MemSeries, state: &mut SeriesState| {
+                writer.write_samples(i, series, state);
+                to.id
+            };
+            let mut walk = std::mem::take(&mut self.walk);
+            let mut id = walk.visit(part, key, |s, state| write(self, s, state));
+            if id.is_none() {
+                let added = self.add_series(i, key, series, new_series);
+                id = added.map(|s| walk.go_to(s, key, |s, state| write(self, s, state)));
             }
+            self.walk = walk;
+            let Some(id) = id else {
+                return;
+            };
+            id
         };
         if !series.exemplars.is_empty() {
             let labels = part.catalog.read().index.labels(id);
@@ -257,9 +284,51 @@ impl<'w, 'b> Writer<'w, 'b> {
         }
     }
 
+    /// Makes the series of a key that is new; `None` where it is to have no samples.
+    #[cold]
+    fn add_series(
+        &mut self,
+        i: usize,
+        key: KeyHash,
+        series: &BatchSeries<'_>,
+        new_series: NewSeries,
+    ) -> Option<Arc<MemSeries>> {
+        // An exemplar alone makes no series, nor does one of which nothing was taken.
+        if !has_samples(series) || self.skips_all(series) {
+            return None;
+        }
+        let mut labels = LabelPairs::new();
+        if let Err(e) = (self.batch.decode_labels)(series.key, &mut labels) {
+            self.applied.report.bad_series.push((i, e));
+            return None;
+        }
+        let part = self.part;
+        if new_series == NewSeries::LeftOut && !self.head.is_known(self.tenant, part, &labels) {
+            self.leave_out(series);
+            return None;
+        }
+        let newest = || self.head.newest_before(self.tenant, &labels);
+        let added = part.add_series(key, &labels, self.added, newest);
+        self.added = Some(added.id);
+        Some(added)
+    }
+
+    /// The series of a key, made where it is new; `None` where it is to have no samples.
+    fn find_or_add(&mut self, i: usize, series: &BatchSeries<'_>) -> Option<Arc<MemSeries>> {
+        let part = self.part;
+        let key = part.hash_key(series.key);
+        let mut walk = std::mem::take(&mut self.walk);
+        let mut found = walk.visit(part, key, |s, _| Arc::clone(s));
+        if found.is_none() {
+            let added = self.add_series(i, key, series, NewSeries::Taken);
+            found = added.map(|s| walk.go_to(s, key, |s, _| Arc::clone(s)));
+        }
+        self.walk = walk;
+        found
+    }
+
     #[inline]
-    fn write_samples(&mut self, i: usize, series: &BatchSeries<'_>, to: &MemSeries) {
-        let mut state = to.state.lock();
+    fn write_samples(&mut self, i: usize, series: &BatchSeries<'_>, state: &mut SeriesState) {
         let batch = self.batch;
         for at in series.floats.clone() {
             let (Some(&t_ms), Some(value)) = (batch.t_ms.get(at), batch.values.get(at)) else {
@@ -282,7 +351,7 @@ impl<'w, 'b> Writer<'w, 'b> {
             }
         }
         if !series.histograms.is_empty() {
-            self.write_histograms(i, series, &mut state);
+            self.write_histograms(i, series, state);
         }
     }
 
@@ -369,6 +438,10 @@ impl<'w, 'b> Writer<'w, 'b> {
                 .note_days(self.batch.t_ms.iter().copied().chain(histograms));
         }
     }
+}
+
+fn has_samples(series: &BatchSeries<'_>) -> bool {
+    !series.floats.is_empty() || !series.histograms.is_empty()
 }
 
 /// The samples of a series by their numbers among the items of the batch; a batch may name more than it has.

@@ -81,10 +81,13 @@ pub(super) struct Catalog {
 }
 
 /// The 128 bits that stand for a key.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct KeyHash([u64; 2]);
 
 impl KeyHash {
+    /// Of no key.
+    pub(super) const NONE: Self = Self([0; 2]);
+
     const fn shard(self) -> usize {
         // The tables use the low and the highest bits of the other half.
         self.0[1] as usize % SHARDS
@@ -92,7 +95,7 @@ impl KeyHash {
 }
 
 impl TenantHead {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let seed = rand::random();
         Self {
             seed,
@@ -119,28 +122,26 @@ impl TenantHead {
         KeyHash([hash as u64, (hash >> 64) as u64])
     }
 
-    /// Does something with a known series; `None` when the key is unknown.
+    /// A known series; `None` when the key is unknown.
     #[inline]
-    pub(super) fn with_series<T>(
-        &self,
-        key: KeyHash,
-        f: impl FnOnce(&MemSeries) -> T,
-    ) -> Option<T> {
+    pub(super) fn find_series(&self, key: KeyHash) -> Option<Arc<MemSeries>> {
         let table = self.keys[key.shard()].read();
         let entry = table.find(key.0[0], |e| e.hash == key.0)?;
-        Some(f(&entry.series))
+        Some(Arc::clone(&entry.series))
     }
 
-    /// The series of labels under a key that was unknown; `newest` tells its newest time before this generation.
+    /// The series of labels under a key that was unknown. `neighbour` is one that most likely has most labels in common with it; `newest` tells
+    /// its newest time before this generation.
     #[cold]
     pub(super) fn add_series(
         &self,
         key: KeyHash,
         labels: &[(&str, &str)],
+        neighbour: Option<u32>,
         newest: impl FnOnce() -> Option<i64>,
     ) -> Arc<MemSeries> {
         let mut catalog = self.catalog.write();
-        let (id, new) = catalog.index.insert(labels);
+        let (id, new) = catalog.index.insert_near(labels, neighbour);
         if new {
             catalog.series.push(Arc::new(MemSeries::new(id, newest())));
         }

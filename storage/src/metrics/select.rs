@@ -66,6 +66,8 @@ pub(super) struct Selected {
     labels: Labels,
     range: MsRange,
     parts: SmallVec<[Part; 1]>,
+    /// Its share of the pages of its batch that nobody has unpacked yet.
+    packed_bytes: usize,
     /// Of its batch; given back with the last of its series.
     reservation: Option<Arc<Reservation>>,
 }
@@ -142,6 +144,10 @@ impl Series for Selected {
     fn held_bytes(&self) -> usize {
         self.labels.as_bytes().len() + size_of::<Self>() + self.part_bytes()
     }
+
+    fn packed_bytes(&self) -> usize {
+        self.packed_bytes
+    }
 }
 
 /// See [`crate::Storage::select_series`].
@@ -208,8 +214,11 @@ impl Selection {
         let pages = pages_of(&batch);
         let bytes: usize = batch.iter().map(Series::held_bytes).sum::<usize>()
             + pages.iter().map(|p| p.held_bytes()).sum::<usize>();
+        let packed: usize = pages.iter().map(|p| p.packed_bytes()).sum();
         let reservation = Arc::new(self.budget.reserve("query", bytes as u64)?);
+        let share = packed / batch.len().max(1);
         for series in &mut batch {
+            series.packed_bytes = share;
             series.reservation = Some(Arc::clone(&reservation));
         }
         let boxed = |s: Selected| -> Box<dyn Series> { Box::new(s) };
@@ -308,6 +317,7 @@ pub(super) async fn load(
             labels,
             range,
             parts: parts.into_iter().map(|(_, part)| part).collect(),
+            packed_bytes: 0,
             reservation: None,
         }
     };

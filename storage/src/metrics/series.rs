@@ -13,11 +13,12 @@ mod delete;
 mod saved;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 
+use super::head::KeyHash;
 use super::late::{CHUNK_SAMPLES, LateFloats, SealedChunk, chunk_at, decode_floats};
 use super::runs::{Piece, Run};
 use crate::codec::gorilla::{FloatEncoder, FloatSample};
@@ -61,6 +62,10 @@ pub(super) struct Growth {
 /// The samples of a series.
 #[derive(Debug)]
 pub(super) struct SeriesState {
+    /// The key under which it was first met here.
+    pub(super) key: KeyHash,
+    /// The series that came behind it the last time, if any (see [`super::walk::Walk`]).
+    pub(super) next: Weak<MemSeries>,
     /// Newest time ever seen, earlier generations included; `i64::MIN` when there is none.
     newest_ms: i64,
     /// First and last time in this generation; empty when the first is greater.
@@ -99,6 +104,8 @@ enum Found {
 impl SeriesState {
     pub(super) fn new(newest_before_ms: Option<i64>) -> Self {
         Self {
+            key: KeyHash::NONE,
+            next: Weak::new(),
             newest_ms: newest_before_ms.unwrap_or(i64::MIN),
             min_ms: i64::MAX,
             max_ms: i64::MIN,

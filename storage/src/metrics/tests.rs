@@ -273,6 +273,29 @@ impl World {
         })
     }
 
+    /// What the series of a selection say of the bytes that are still packed: when it is made first, and when they were read.
+    fn packed_bytes(&self, matcher: Matcher) -> [usize; 2] {
+        let select = SeriesSelect {
+            matchers: vec![matcher],
+            range: MsRange::ALL,
+        };
+        let read = || async {
+            let view = Arc::clone(&self.view);
+            let set = select_series(view, &self.budget, &self.tenant, &select);
+            let mut set = set.await.unwrap();
+            let mut packed = 0;
+            while let Some(batch) = set.next_batch().await.unwrap() {
+                for series in batch {
+                    packed += series.packed_bytes();
+                    series.samples(&mut SampleBuf::default()).unwrap();
+                }
+            }
+            packed
+        };
+        self.runtime
+            .block_on(async { [read().await, read().await] })
+    }
+
     fn floats(&self, range: MsRange) -> BTreeMap<(String, i64), u64> {
         let mut out = BTreeMap::new();
         for (labels, samples) in self.select(&[], range) {
@@ -437,8 +460,8 @@ fn a_replay_takes_all_but_the_refused() {
     let world = World::new(Some(0));
     let tenant = &world.tenant;
     let first = batch(&[("1;n=1", 5, 1.0), ("1;n=1", 4, 2.0), ("1;n=1", 3, 3.0)]);
-    replay(&world.view.active, tenant, &first, &[1]);
-    replay(&world.view.active, tenant, &first, &[1]);
+    replay(&world.view.active, tenant, &first, &[1], None);
+    replay(&world.view.active, tenant, &first, &[1], None);
     let found = world.select(&[], MsRange::ALL);
     let samples = found.values().next().unwrap();
     assert_eq!(
@@ -470,8 +493,32 @@ fn where_memory_is_short_known_series_are_written_on_and_new_ones_left_out() {
 
     let replayed = World::new(Some(0));
     let (head, tenant) = (&replayed.view.active, &replayed.tenant);
-    replay(head, tenant, &mixed, &applied.refused);
+    let found = find_ahead(head, tenant, &mixed, &applied.refused);
+    replay(head, tenant, &mixed, &applied.refused, Some(&found));
     assert_eq!(head.stats(None).groups, 1, "nor does a replay make it");
+    assert_eq!(head.stats(None).appended, 2);
+}
+
+#[test]
+fn series_that_a_replay_found_ahead_in_another_head_are_found_again() {
+    let mut world = World::new(Some(0));
+    let all = batch(&[("0;n=1", 10, 1.0), ("0;n=2", 10, 2.0)]);
+    let found = find_ahead(&world.view.active, &world.tenant, &all, &[]);
+    assert!(world.select(&[], MsRange::ALL).is_empty());
+    world.freeze();
+    let (head, tenant) = (&world.view.active, &world.tenant);
+    replay(head, tenant, &all, &[], Some(&found));
+    assert_eq!((head.stats(None).groups, head.stats(None).appended), (2, 2));
+    let again = find_ahead(head, tenant, &all, &[]);
+    replay(
+        head,
+        tenant,
+        &batch(&[("0;n=1", 20, 3.0)]),
+        &[],
+        Some(&again),
+    );
+    assert_eq!(head.stats(None).appended, 3);
+    assert_eq!(world.select(&[], MsRange::ALL).len(), 2);
 }
 
 #[test]
@@ -596,6 +643,9 @@ fn a_block_of_many_series_is_read_page_by_page() {
     assert_eq!(narrow.len(), 700 * 5);
     world.freeze();
     world.write_blocks();
+    let [packed, kept] = world.packed_bytes(Matcher::equal("n", "499"));
+    assert_eq!(packed, 8192 * (4 + 8), "times and values of a page");
+    assert_eq!(kept, 0, "pages are unpacked once");
     assert_eq!(world.floats(MsRange::ALL), before);
     assert_eq!(world.floats(MsRange::new(3000, 7000)), narrow);
     let one = world.select(&[Matcher::equal("n", "499")], MsRange::new(5500, i64::MAX));

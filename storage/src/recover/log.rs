@@ -5,9 +5,10 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use parking_lot::RwLock;
 use tokio::runtime::Handle;
 
-use super::Apply;
+use super::{Apply, Likely};
 use crate::error::{Error, Result};
 use crate::generation::SignalStore;
 use crate::head_snapshot::{self, SnapshotFile};
@@ -34,6 +35,7 @@ impl<H: Head> SignalStore<H> {
         };
         let mut replay = Replay {
             store: self,
+            likely: Arc::new(RwLock::new(Some(Arc::clone(&self.view().active)))),
             covered,
             waiting: snapshots.clone().into(),
             loaded: Vec::new(),
@@ -67,6 +69,7 @@ impl<H: Head> SignalStore<H> {
 /// How far a replay is.
 struct Replay<'r, H: Head> {
     store: &'r SignalStore<H>,
+    likely: Arc<Likely<H>>,
     /// Per tenant: every record up to this number is in a block.
     covered: &'r HashMap<String, u64>,
     /// Snapshots that were not reached yet.
@@ -89,6 +92,7 @@ impl<H: Head> Replay<'_, H> {
         apply: &Apply<H>,
     ) {
         let covered = self.covered;
+        let likely = Arc::clone(&self.likely);
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let turns = Turns::new(self);
         on_threads(threads, records.len(), |i| {
@@ -102,7 +106,7 @@ impl<H: Head> Replay<'_, H> {
                 return;
             }
             let mut ticket = Some(ticket);
-            let decoded = apply(record, &mut |put| {
+            let decoded = apply(record, &likely, &mut |put| {
                 if let Some(ticket) = ticket.take() {
                     ticket.take(|replay: &mut Self| replay.take(record, put));
                 }
@@ -133,7 +137,10 @@ impl<H: Head> Replay<'_, H> {
         store.note_write(&head, &record.tenant, record.record.received_ms, 0);
         drop(head);
         if store.is_oversized() {
+            // A head that is cut must not get new series.
+            *self.likely.write() = None;
             self.runtime.block_on(store.cut())?;
+            *self.likely.write() = Some(Arc::clone(&store.view().active));
         }
         Ok(())
     }
@@ -144,7 +151,9 @@ impl<H: Head> Replay<'_, H> {
         }
         if self.outcome.is_ok()
             && self.wants(record)
-            && let Err(reason) = apply(record, &mut |put| self.take(record, put))
+            && let Err(reason) = apply(record, &RwLock::new(None), &mut |put| {
+                self.take(record, put)
+            })
         {
             self.pass_over(record, &reason);
         }

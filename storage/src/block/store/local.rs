@@ -1,12 +1,14 @@
 //! What local disk has of its own: files are moved into place, names are made durable, and reads end where a file does.
 
+#[cfg(target_os = "linux")]
+use std::cell::RefCell;
 use std::fs::File;
 use std::io::ErrorKind;
 #[cfg(target_os = "linux")]
 use std::io::IoSliceMut;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use object_store::path::Path as ObjectPath;
@@ -31,14 +33,40 @@ pub(super) async fn read(
     file: &ManifestFile,
     ranges: Vec<Range<u64>>,
 ) -> Result<Vec<Bytes>> {
-    if file.crc32c_128k.is_empty() {
-        return fetch(store, path, ranges).await;
+    let Some(file_path) = store.local_path(path) else {
+        return Err(store.corrupt(path, 0, "there cannot be a file of this name"));
+    };
+    let spans = spans_of(file, &ranges);
+    let place = |read: &[&[u8]]| place(file, &spans, read, &ranges);
+    let corrupt = |(at, reason)| store.corrupt(path, at, reason);
+    #[cfg(target_os = "linux")]
+    if let Some(placed) = COPIED.with_borrow_mut(|room| {
+        let read = copy_from_page_cache(&file_path, &spans, room)?;
+        let part =
+            |(span, bytes): (usize, Range<usize>)| Bytes::copy_from_slice(&read[span][bytes]);
+        Some(place(&read).map(|places| places.into_iter().map(part).collect()))
+    }) {
+        return placed.map_err(corrupt);
     }
-    let mut spans: Vec<Range<u64>> = ranges
-        .iter()
-        .filter(|r| !r.is_empty())
-        .map(|r| whole_pieces(r, file.bytes))
-        .collect();
+    let read = fetch(file_path, spans.clone()).await?.map_err(corrupt)?;
+    let all: Vec<&[u8]> = read.iter().map(|bytes| &bytes[..]).collect();
+    let part = |(span, bytes): (usize, Range<usize>)| read[span].slice(bytes);
+    let places = place(&all).map_err(corrupt)?;
+    Ok(places.into_iter().map(part).collect())
+}
+
+/// Where a file is damaged, and how.
+type Damage = (u64, &'static str);
+
+const ENDS_EARLY: &str = "the file ends too early";
+
+/// What has to be read for ranges of a file, in order.
+fn spans_of(file: &ManifestFile, ranges: &[Range<u64>]) -> Vec<Range<u64>> {
+    let span = |range: &Range<u64>| match file.crc32c_128k.is_empty() {
+        true => range.clone(),
+        false => whole_pieces(range, file.bytes),
+    };
+    let mut spans: Vec<Range<u64>> = ranges.iter().map(span).collect();
     spans.sort_unstable_by_key(|span| span.start);
     spans.dedup_by(|next, span| {
         let joined = next.start <= span.end;
@@ -47,85 +75,96 @@ pub(super) async fn read(
         }
         joined
     });
-    let fetched = fetch(store, path, spans.clone()).await?;
-    for (span, bytes) in std::iter::zip(&spans, &fetched) {
-        file.crc32c_128k
-            .verify(span.start, bytes)
-            .map_err(|at| store.corrupt(path, at, "its checksum does not match"))?;
-    }
-    let part = |range: Range<u64>| {
-        if range.is_empty() {
-            return Some(Bytes::new());
-        }
-        let at = spans.partition_point(|span| span.end <= range.start);
-        let (span, bytes) = (spans.get(at)?, fetched.get(at)?);
-        let start = (range.start - span.start) as usize;
-        let end = (range.end - span.start) as usize;
-        (end <= bytes.len()).then(|| bytes.slice(start..end))
-    };
-    ranges
-        .into_iter()
-        .map(|range| {
-            let start = range.start;
-            part(range).ok_or_else(|| store.corrupt(path, start, "the file ends too early"))
-        })
-        .collect()
+    spans
 }
 
-async fn fetch(
-    store: &BlockStore,
-    path: &ObjectPath,
-    ranges: Vec<Range<u64>>,
-) -> Result<Vec<Bytes>> {
-    let Some(file_path) = store.local_path(path) else {
-        return Err(store.corrupt(path, 0, "there cannot be a file of this name"));
-    };
-    #[cfg(target_os = "linux")]
-    if let Some(fetched) = from_page_cache(&file_path, &ranges) {
-        return Ok(fetched);
+/// Where each range lies in the spans that were read, whose checksums are compared: in which one, and where in it.
+fn place(
+    file: &ManifestFile,
+    spans: &[Range<u64>],
+    read: &[&[u8]],
+    ranges: &[Range<u64>],
+) -> Result<Vec<(usize, Range<usize>)>, Damage> {
+    for (span, bytes) in std::iter::zip(spans, read) {
+        file.crc32c_128k
+            .verify(span.start, bytes)
+            .map_err(|at| (at, "its checksum does not match"))?;
     }
-    let read = blocking(move || {
+    let place = |range: &Range<u64>| {
+        // Spans are apart: it lies in the last one that begins before it.
+        let at = spans.partition_point(|span| span.start <= range.start);
+        let at = at.checked_sub(1)?;
+        let start = (range.start - spans.get(at)?.start) as usize;
+        let end = start + (range.end - range.start) as usize;
+        (end <= read.get(at)?.len()).then_some((at, start..end))
+    };
+    let place = |range: &Range<u64>| place(range).ok_or((range.start, ENDS_EARLY));
+    ranges.iter().map(place).collect()
+}
+
+/// Reads spans of a file on a thread that may wait.
+async fn fetch(path: PathBuf, spans: Vec<Range<u64>>) -> Result<Result<Vec<Bytes>, Damage>> {
+    let read = move || {
         let failed = |e: std::io::Error| match e.kind() {
             ErrorKind::NotFound => Ok(Err((0, "the file is not there"))),
-            _ => Err(Error::io(&file_path)(e)),
+            _ => Err(Error::io(&path)(e)),
         };
-        let file = match File::open(&file_path) {
+        let file = match File::open(&path) {
             Ok(file) => file,
             Err(e) => return failed(e),
         };
-        let mut fetched = Vec::with_capacity(ranges.len());
-        for range in ranges {
-            let mut content = vec![0; (range.end - range.start) as usize];
-            match file.read_exact_at(&mut content, range.start) {
-                Ok(()) => fetched.push(Bytes::from(content)),
+        let mut read = Vec::with_capacity(spans.len());
+        for span in spans {
+            let mut content = vec![0; (span.end - span.start) as usize];
+            match file.read_exact_at(&mut content, span.start) {
+                Ok(()) => read.push(Bytes::from(content)),
                 Err(e) if e.kind() == ErrorKind::UnexpectedEof => {
-                    let size = file.metadata().map_or(range.start, |m| m.len());
-                    return Ok(Err((size, "the file ends too early")));
+                    let size = file.metadata().map_or(span.start, |m| m.len());
+                    return Ok(Err((size, ENDS_EARLY)));
                 }
                 Err(e) => return failed(e),
             }
         }
-        Ok(Ok(fetched))
-    });
-    read.await?
-        .map_err(|(offset, reason)| store.corrupt(path, offset, reason))
+        Ok(Ok(read))
+    };
+    blocking(read).await
 }
 
-/// Ranges that the system has in its page cache, copied without a detour over another thread; `None` where it has not, or cannot tell.
 #[cfg(target_os = "linux")]
-fn from_page_cache(path: &Path, ranges: &[Range<u64>]) -> Option<Vec<Bytes>> {
-    let bytes: u64 = ranges.iter().map(|r| r.end - r.start).sum();
+thread_local! {
+    /// Room for what is copied at once. Fresh memory for each read would cost more than the copy.
+    static COPIED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Spans that the system has in its page cache, copied without a detour over another thread; `None` where it has not, or cannot tell.
+#[cfg(target_os = "linux")]
+fn copy_from_page_cache<'r>(
+    path: &Path,
+    spans: &[Range<u64>],
+    room: &'r mut Vec<u8>,
+) -> Option<Vec<&'r [u8]>> {
+    let bytes: u64 = spans.iter().map(|span| span.end - span.start).sum();
     if bytes > COPIED_AT_ONCE_BYTES {
         return None;
     }
+    let bytes = usize::try_from(bytes).ok()?;
+    if room.len() < bytes {
+        room.resize(bytes, 0);
+    }
     let file = File::open(path).ok()?;
-    let copy = |range: &Range<u64>| {
-        let mut content = vec![0; (range.end - range.start) as usize];
-        let mut buffers = [IoSliceMut::new(&mut content)];
-        let copied = preadv2(&file, &mut buffers, range.start, ReadWriteFlags::NOWAIT).ok()?;
-        (copied == content.len()).then(|| Bytes::from(content))
-    };
-    ranges.iter().map(copy).collect()
+    let mut rest = &mut room[..];
+    let mut copied = Vec::with_capacity(spans.len());
+    for span in spans {
+        let (own, behind) = rest.split_at_mut((span.end - span.start) as usize);
+        rest = behind;
+        let mut buffers = [IoSliceMut::new(own)];
+        let n = preadv2(&file, &mut buffers, span.start, ReadWriteFlags::NOWAIT).ok()?;
+        if n < own.len() {
+            return None;
+        }
+        copied.push(&*own);
+    }
+    Some(copied)
 }
 
 /// Moves a file so that a power loss leaves it whole at one of the two places.

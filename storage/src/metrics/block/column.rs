@@ -11,7 +11,7 @@ use parquet::file::metadata::ColumnChunkMetaData;
 use parquet::file::reader::{ChunkReader, Length};
 use parquet::file::serialized_reader::SerializedPageReader;
 
-use super::page::{self, Streams};
+use super::page::{self, Streams, Times};
 use crate::model::NO_START_MS;
 
 /// A page as it lies in the file.
@@ -30,6 +30,8 @@ pub(super) struct Packed {
 /// What a page holds.
 pub(super) trait Unpacked: Sized {
     type Value: Copy;
+    /// What a row takes, as a rule.
+    const ROW_BYTES: usize;
 
     fn unpack(page: &Packed) -> Result<Self, ParquetError>;
 
@@ -40,32 +42,23 @@ pub(super) trait Unpacked: Sized {
     fn extend(&self, rows: Range<usize>, out: &mut Vec<Self::Value>);
 }
 
-/// Unix milliseconds.
-#[derive(Debug)]
-pub(super) struct Times(Vec<i64>);
-
-impl Times {
-    pub(super) fn get(&self, rows: Range<usize>) -> &[i64] {
-        &self.0[rows]
-    }
-}
-
 impl Unpacked for Times {
     type Value = i64;
+    const ROW_BYTES: usize = size_of::<u32>();
 
     fn unpack(page: &Packed) -> Result<Self, ParquetError> {
         match page::times(&page.bytes, page.rows) {
-            Some(times) => Ok(Self(times)),
-            None => read::<Int64Type>(page).map(Self),
+            Some(times) => Ok(times),
+            None => read::<Int64Type>(page).map(Self::Far),
         }
     }
 
     fn len(&self) -> usize {
-        self.0.len()
+        self.len()
     }
 
     fn extend(&self, rows: Range<usize>, out: &mut Vec<i64>) {
-        out.extend_from_slice(self.get(rows));
+        self.extend(rows, out);
     }
 }
 
@@ -78,15 +71,16 @@ pub(super) enum Values {
 
 impl Unpacked for Values {
     type Value = f64;
+    const ROW_BYTES: usize = size_of::<f64>();
 
     fn unpack(page: &Packed) -> Result<Self, ParquetError> {
-        match page::values(&page.bytes, page.rows) {
-            Some(streams) if page.is_kept => {
-                let mut values = Vec::new();
-                streams.extend(0..streams.len(), &mut values);
-                Ok(Self::Plain(values))
-            }
-            Some(streams) => Ok(Self::Streams(streams)),
+        let (bytes, rows) = (&page.bytes, page.rows);
+        let unpacked = match page.is_kept {
+            true => page::values(bytes, rows).map(Self::Plain),
+            false => page::streams(bytes, rows).map(Self::Streams),
+        };
+        match unpacked {
+            Some(values) => Ok(values),
             None => read::<DoubleType>(page).map(Self::Plain),
         }
     }
@@ -112,6 +106,7 @@ pub(super) struct StartTimestamps(Vec<i64>);
 
 impl Unpacked for StartTimestamps {
     type Value = i64;
+    const ROW_BYTES: usize = size_of::<i64>();
 
     fn unpack(page: &Packed) -> Result<Self, ParquetError> {
         let mut column = reader::<Int64Type>(page)?;

@@ -8,23 +8,33 @@ use std::cell::RefCell;
 use std::ops::Range;
 
 use crate::codec::varint;
+use crate::model::MsRange;
 
 /// Unpacks a page of times; `None` when it is not laid out as expected.
-pub(super) fn times(page: &[u8], rows: usize) -> Option<Vec<i64>> {
+pub(super) fn times(page: &[u8], rows: usize) -> Option<Times> {
     // Each number takes ten bytes at most, and there is a head for each block of 128.
     let most = rows.checked_mul(16)?.checked_add(1024)?;
-    UNPACKED_TIMES.with_borrow_mut(|payload| {
+    UNPACKED.with_borrow_mut(|payload| {
         unpack(page, rows, DELTA_BINARY_PACKED, most, payload)?;
-        delta_binary_packed(payload, rows)
+        near_times(payload, rows).or_else(|| far_times(payload, rows))
     })
 }
 
 /// Unpacks a page of values; `None` when it is not laid out as expected.
-pub(super) fn values(page: &[u8], rows: usize) -> Option<Streams> {
-    let size = rows.checked_mul(8)?;
+pub(super) fn values(page: &[u8], rows: usize) -> Option<Vec<f64>> {
+    UNPACKED.with_borrow_mut(|bytes| {
+        unpack_streams(page, rows, bytes)?;
+        let mut values = Vec::with_capacity(rows);
+        join_streams(bytes, rows, 0..rows, &mut values);
+        Some(values)
+    })
+}
+
+/// As [`values`], of which only some will be asked for.
+pub(super) fn streams(page: &[u8], rows: usize) -> Option<Streams> {
     let mut bytes = Vec::new();
-    unpack(page, rows, BYTE_STREAM_SPLIT, size, &mut bytes)?;
-    (bytes.len() == size).then_some(Streams { bytes, rows })
+    unpack_streams(page, rows, &mut bytes)?;
+    Some(Streams { bytes, rows })
 }
 
 /// Of bytes that may be no page, with the number of rows that they should have: they unpack to so many, or to nothing.
@@ -32,6 +42,7 @@ pub(crate) fn fuzz(page: &[u8], rows: usize) {
     let lengths = [
         times(page, rows).map(|t| t.len()),
         values(page, rows).map(|v| v.len()),
+        streams(page, rows).map(|s| s.len()),
     ];
     assert!(lengths.iter().flatten().all(|n| *n == rows), "{lengths:?}");
 }
@@ -43,8 +54,8 @@ const BYTE_STREAM_SPLIT: i64 = 9;
 thread_local! {
     /// Dear to make.
     static UNPACKER: RefCell<Option<zstd::bulk::Decompressor<'static>>> = const { RefCell::new(None) };
-    /// Room for a page of differences.
-    static UNPACKED_TIMES: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    /// Room for a page on its way into another form.
+    static UNPACKED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Unpacks the bytes of a page, if its header says what is expected.
@@ -69,6 +80,12 @@ fn unpack(page: &[u8], rows: usize, encoding: i64, most: usize, out: &mut Vec<u8
         let n = unpacker.decompress_to_buffer(packed, out).ok()?;
         (n == size).then_some(())
     })
+}
+
+fn unpack_streams(page: &[u8], rows: usize, out: &mut Vec<u8>) -> Option<()> {
+    let size = rows.checked_mul(8)?;
+    unpack(page, rows, BYTE_STREAM_SPLIT, size, out)?;
+    (out.len() == size).then_some(())
 }
 
 /// What the header of a data page says.
@@ -173,8 +190,90 @@ fn skip(rest: &mut &[u8], kind: u8, depth: usize) -> Option<()> {
     Some(())
 }
 
-/// Numbers as differences, packed in blocks of miniblocks.
-fn delta_binary_packed(mut rest: &[u8], rows: usize) -> Option<Vec<i64>> {
+/// Times of a page, in half the room where they lie near each other.
+#[derive(Debug, PartialEq)]
+pub(super) enum Times {
+    /// Milliseconds from a time on.
+    Near { from_ms: i64, offsets_ms: Vec<u32> },
+    /// Unix milliseconds.
+    Far(Vec<i64>),
+}
+
+impl Times {
+    pub(super) const fn len(&self) -> usize {
+        match self {
+            Self::Near { offsets_ms, .. } => offsets_ms.len(),
+            Self::Far(t_ms) => t_ms.len(),
+        }
+    }
+
+    /// Those of some rows of one series, whose times ascend, that lie in a range of time.
+    pub(super) fn within(&self, rows: Range<usize>, range: MsRange) -> Range<usize> {
+        let (before, end) = match self {
+            Self::Near {
+                from_ms,
+                offsets_ms,
+            } => {
+                let rows = &offsets_ms[rows.clone()];
+                let time = |offset: &u32| from_ms + i64::from(*offset);
+                (
+                    rows.partition_point(|o| time(o) < range.min_ms),
+                    rows.partition_point(|o| time(o) <= range.max_ms),
+                )
+            }
+            Self::Far(t_ms) => {
+                let rows = &t_ms[rows.clone()];
+                (
+                    rows.partition_point(|&t| t < range.min_ms),
+                    rows.partition_point(|&t| t <= range.max_ms),
+                )
+            }
+        };
+        rows.start + before..rows.start + end.max(before)
+    }
+
+    /// Adds the times of some rows.
+    pub(super) fn extend(&self, rows: Range<usize>, out: &mut Vec<i64>) {
+        match self {
+            Self::Near {
+                from_ms,
+                offsets_ms,
+            } => out.extend(offsets_ms[rows].iter().map(|o| from_ms + i64::from(*o))),
+            Self::Far(t_ms) => out.extend_from_slice(&t_ms[rows]),
+        }
+    }
+}
+
+/// Times within three weeks of the first one; `None` when there are others.
+fn near_times(payload: &[u8], rows: usize) -> Option<Times> {
+    let mut offsets_ms = Vec::with_capacity(rows);
+    let (mut from_ms, mut outside) = (None, 0);
+    delta_binary_packed(payload, rows, |times| {
+        let first = times.first().copied().unwrap_or(0);
+        let from_ms = *from_ms.get_or_insert(first.wrapping_sub(1 << 31));
+        offsets_ms.extend(times.iter().map(|t| {
+            let offset = t.wrapping_sub(from_ms);
+            outside |= offset >> 32;
+            offset as u32
+        }));
+    })?;
+    // Adding to it must not overflow either.
+    let from_ms = from_ms.filter(|from| from.checked_add(1 << 32).is_some())?;
+    (outside == 0).then_some(Times::Near {
+        from_ms,
+        offsets_ms,
+    })
+}
+
+fn far_times(payload: &[u8], rows: usize) -> Option<Times> {
+    let mut t_ms = Vec::with_capacity(rows);
+    delta_binary_packed(payload, rows, |times| t_ms.extend_from_slice(times))?;
+    Some(Times::Far(t_ms))
+}
+
+/// Calls a function with some of `rows` numbers at a time, which are differences, packed in blocks of miniblocks; `None` when there are
+/// not so many.
+fn delta_binary_packed(mut rest: &[u8], rows: usize, mut each: impl FnMut(&[i64])) -> Option<()> {
     let rest = &mut rest;
     let take = |rest: &mut &[u8]| usize::try_from(varint::take(rest).ok()?).ok();
     let (block_values, miniblocks) = (take(rest)?, take(rest)?);
@@ -184,40 +283,37 @@ fn delta_binary_packed(mut rest: &[u8], rows: usize) -> Option<Vec<i64>> {
     if total != rows || rows == 0 || values == 0 || values % 32 != 0 || values > 1 << 16 {
         return None;
     }
-    let mut out = Vec::with_capacity(rows);
-    out.push(last);
-    while out.len() < rows {
+    each(&[last]);
+    let mut left = rows - 1;
+    while left > 0 {
         let min_delta = varint::take_signed(rest).ok()?;
         let (widths, tail) = rest.split_at_checked(miniblocks)?;
         *rest = tail;
         for &width in widths {
-            let wanted = values.min(rows - out.len());
-            if wanted == 0 {
-                break;
+            let size = values * usize::from(width) / 8;
+            let mut packed = &[][..];
+            if left > 0 {
+                (packed, *rest) = rest.split_at_checked(size)?;
             }
-            if width == 0 {
-                let steps = 1..=wanted as i64;
-                out.extend(steps.map(|n| last.wrapping_add(min_delta.wrapping_mul(n))));
-            } else {
-                let size = values * usize::from(width) / 8;
-                let (packed, tail) = rest.split_at_checked(size)?;
-                *rest = tail;
-                for thirty_two in packed.chunks_exact(4 * usize::from(width)) {
-                    let wanted = rows.min(out.len() + 32) - out.len();
-                    let deltas = unpack_32(thirty_two, width)?;
-                    let mut at = last;
-                    let times = deltas.map(|delta| {
-                        at = at.wrapping_add(min_delta).wrapping_add(delta as i64);
-                        at
-                    });
-                    out.extend_from_slice(&times[..wanted]);
-                    last = at;
+            for i in 0..values / 32 {
+                if left == 0 {
+                    break;
                 }
+                let deltas = match width {
+                    0 => [0; 32],
+                    _ => unpack_32(packed.get(4 * usize::from(width) * i..)?, width)?,
+                };
+                let times = deltas.map(|delta| {
+                    last = last.wrapping_add(min_delta).wrapping_add(delta as i64);
+                    last
+                });
+                let wanted = left.min(32);
+                each(&times[..wanted]);
+                left -= wanted;
             }
-            last = out.last().copied()?;
         }
     }
-    Some(out)
+    Some(())
 }
 
 /// 32 numbers of so many bits each, the lowest bits first; `None` for more than 64 bits, or not as many bytes as they take.
@@ -277,19 +373,23 @@ impl Streams {
 
     /// Adds the values of some rows.
     pub(super) fn extend(&self, rows: Range<usize>, out: &mut Vec<f64>) {
-        out.reserve(rows.len());
-        let streams: [&[u8]; 8] =
-            std::array::from_fn(|s| &self.bytes[s * self.rows..][rows.clone()]);
-        let eights = streams.map(|s| s.as_chunks::<8>().0);
-        // As long as the first one is, which saves a check of each.
-        let [a, b, c, d, e, f, g, h] = eights.map(|s| &s[..eights[0].len()]);
-        for i in 0..a.len() {
-            let rows = [a[i], b[i], c[i], d[i], e[i], f[i], g[i], h[i]].map(u64::from_le_bytes);
-            out.extend_from_slice(&transposed(rows).map(f64::from_bits));
-        }
-        for at in 8 * a.len()..rows.len() {
-            out.push(f64::from_le_bytes(streams.map(|s| s[at])));
-        }
+        join_streams(&self.bytes, self.rows, rows, out);
+    }
+}
+
+/// Adds the values of some of `total` rows.
+fn join_streams(bytes: &[u8], total: usize, rows: Range<usize>, out: &mut Vec<f64>) {
+    out.reserve(rows.len());
+    let streams: [&[u8]; 8] = std::array::from_fn(|s| &bytes[s * total..][rows.clone()]);
+    let eights = streams.map(|s| s.as_chunks::<8>().0);
+    // As long as the first one is, which saves a check of each.
+    let [a, b, c, d, e, f, g, h] = eights.map(|s| &s[..eights[0].len()]);
+    for i in 0..a.len() {
+        let rows = [a[i], b[i], c[i], d[i], e[i], f[i], g[i], h[i]].map(u64::from_le_bytes);
+        out.extend_from_slice(&transposed(rows).map(f64::from_bits));
+    }
+    for at in 8 * a.len()..rows.len() {
+        out.push(f64::from_le_bytes(streams.map(|s| s[at])));
     }
 }
 
@@ -358,6 +458,10 @@ mod tests {
         })
     }
 
+    fn bits_of(values: &[f64]) -> Vec<u64> {
+        values.iter().map(|v| v.to_bits()).collect()
+    }
+
     /// Steps of any number of bits, alone and mixed.
     fn gaps() -> impl Strategy<Value = Vec<i64>> {
         let mixed = prop_oneof![8 => Just(15_000_i64), 1 => 0..30_000_i64, 1 => any::<i64>()];
@@ -387,17 +491,45 @@ mod tests {
             let v: Vec<f64> = bits[..t_ms.len()].iter().map(|b| f64::from_bits(*b)).collect();
             let [packed_times, packed_values] = pages(&t_ms, &v);
             let rows = t_ms.len();
-            prop_assert_eq!(times(&packed_times, rows), Some(t_ms));
-            let streams = values(&packed_values, rows).unwrap();
+            let mut unpacked = Vec::new();
+            times(&packed_times, rows).unwrap().extend(0..rows, &mut unpacked);
+            prop_assert_eq!(unpacked, t_ms);
+            let streams = streams(&packed_values, rows).unwrap();
             for part in [0..rows, rows / 3..rows, 0..rows / 2, rows / 5..rows / 2] {
                 let mut some = Vec::new();
                 streams.extend(part.clone(), &mut some);
-                let same = std::iter::zip(&some, &v[part.clone()]).all(|(a, b)| a.to_bits() == b.to_bits());
-                prop_assert!(same && some.len() == part.len());
+                prop_assert_eq!(bits_of(&some), bits_of(&v[part]));
             }
+            prop_assert_eq!(bits_of(&values(&packed_values, rows).unwrap()), bits_of(&v));
             // The other column is another layout, and other rows are another page.
             prop_assert_eq!(times(&packed_values, rows), None);
             prop_assert!(values(&packed_values, rows + 1).is_none());
+        }
+
+        #[test]
+        fn near_and_far_times_of_a_series_are_found_alike(
+            near in proptest::collection::vec(0..30_000_i64, 1..100),
+            gap in prop_oneof![Just(0_i64), 0..(1_i64 << 33)],
+            rows in any::<[proptest::sample::Index; 2]>(),
+            bounds in any::<[proptest::sample::Index; 2]>(),
+        ) {
+            let mut gaps = near.clone();
+            gaps.push(gap);
+            gaps.extend(near);
+            let t_ms = times_of(gaps);
+            let [packed, _] = pages(&t_ms, &vec![0.0; t_ms.len()]);
+            let times = times(&packed, t_ms.len()).unwrap();
+            let is_near = t_ms[t_ms.len() - 1] - t_ms[0] < 1 << 31;
+            prop_assert_eq!(matches!(times, Times::Near { .. }), is_near);
+            let [a, b] = rows.map(|i| i.index(t_ms.len()));
+            let rows = a.min(b)..a.max(b);
+            let [min, max] = bounds.map(|i| t_ms[i.index(t_ms.len())]);
+            let range = MsRange::new(min, max);
+            let mut found = Vec::new();
+            times.extend(times.within(rows.clone(), range), &mut found);
+            let expected: Vec<i64> =
+                t_ms[rows].iter().copied().filter(|t| (min..=max).contains(t)).collect();
+            prop_assert_eq!(found, expected);
         }
 
         #[test]
@@ -419,7 +551,7 @@ mod tests {
                 let _ = times(&page, 300);
                 let _ = values(&page, 300);
                 let _ = times(&page[..at % n], 300);
-                let _ = delta_binary_packed(&page, 300);
+                let _ = far_times(&page, 300);
             }
         }
     }

@@ -10,8 +10,9 @@ use parquet::arrow::ArrowSchemaConverter;
 use parquet::file::metadata::ColumnChunkMetaData;
 use parquet::schema::types::SchemaDescPtr;
 
-use super::column::{Packed, StartTimestamps, Times, Unpacked, Values};
+use super::column::{Packed, StartTimestamps, Unpacked, Values};
 use super::index::{PagePlace, SeriesIndex};
+use super::page::Times;
 use super::writer::samples_schema;
 use super::{OpenBlock, SAMPLES_FILE, ZSTD_LEVEL, compression, reaches};
 use crate::block::{Block, Slot};
@@ -95,6 +96,15 @@ impl Pages {
         of(&self.times) + of(&self.values) + of(&self.starts)
     }
 
+    /// Bytes that will be held of pages which nobody has unpacked yet.
+    pub(in crate::metrics) fn packed_bytes(&self) -> usize {
+        fn of<U: Unpacked>(pages: &[Arc<Page<U>>]) -> usize {
+            let packed = pages.iter().filter(|p| p.unpacked.get().is_none());
+            packed.map(|p| p.unpacked_bytes()).sum()
+        }
+        of(&self.times) + of(&self.values) + of(&self.starts)
+    }
+
     /// Adds the samples of rows that lie in a range of time to an empty buffer.
     pub(in crate::metrics) fn read(
         &self,
@@ -127,13 +137,11 @@ impl Pages {
             let Part::Rows(times, part) = part else {
                 return Err(format!("rows {rows:?} are not all in pages"));
             };
-            let times = times.get(part);
-            let before = times.partition_point(|&t| t < range.min_ms);
-            let end = times.partition_point(|&t| t <= range.max_ms);
+            let within = times.within(part.clone(), range);
             if out.is_empty() {
-                first += before as u64;
+                first += (within.start - part.start) as u64;
             }
-            out.extend_from_slice(&times[before..end.max(before)]);
+            times.extend(within, out);
             Ok(())
         })?;
         Ok(first..first + out.len() as u64)
@@ -142,7 +150,11 @@ impl Pages {
 
 impl<U: Unpacked> Page<U> {
     fn held_bytes(&self) -> usize {
-        size_of::<Self>() + self.packed.bytes.len() + self.packed.rows * size_of::<U::Value>()
+        size_of::<Self>() + self.packed.bytes.len() + self.unpacked_bytes()
+    }
+
+    const fn unpacked_bytes(&self) -> usize {
+        self.packed.rows * U::ROW_BYTES
     }
 
     fn end_row(&self) -> u64 {
@@ -269,7 +281,7 @@ impl<'b, U: Unpacked + Send + Sync + 'static> Column<'b, U> {
         for (place, page) in self.pages.iter_mut().filter(|(_, page)| page.is_none()) {
             let mut bytes = fetched.next()?;
             if self.keeps {
-                // What was fetched is a part of more, which would be held with it.
+                // What was fetched may be a part of more, which would be held with it.
                 bytes = Bytes::copy_from_slice(&bytes);
             }
             let read = Arc::new(Page {
