@@ -21,7 +21,7 @@ mod tests;
 mod walk;
 
 pub(crate) use append::{NewSeries, append, append_in_order, append_whole, find_ahead, replay};
-pub(crate) use block::{block_index, first_series, index_bytes, read_index_ahead, samples_page};
+pub(crate) use block::{block_index, index_bytes, read_index_ahead, samples_page, some_series};
 pub(crate) use head::MetricsHead;
 pub(crate) use select::{
     exemplars, label_names, label_values, metadata, select_series, series_labels,

@@ -29,14 +29,16 @@ const KEPT_SHARE: u64 = 4;
 pub struct Newest {
     /// The time in milliseconds at which the newest block of metrics ends.
     pub end_ms: i64,
-    /// One of its series, and whose it is.
-    pub series: Option<(Tenant, Labels)>,
+    /// Whose it is.
+    pub tenant: Tenant,
+    /// Some of its series.
+    pub series: Vec<Labels>,
 }
 
 impl Storage {
-    /// Reads the indexes of the newest blocks of metrics ahead, and tells what the last of them holds; `None` where there is none. What
-    /// fails is left to the query that meets it.
-    pub async fn warm_up(&self) -> Option<Newest> {
+    /// Reads the indexes of the newest blocks of metrics ahead, and tells what the last of them holds, so many of its series at most; `None`
+    /// where there is none. What fails is left to the query that meets it.
+    pub async fn warm_up(&self, series: u32) -> Option<Newest> {
         let view = self.metrics.view();
         let newest = view.blocks.last()?;
         let mut left = MAX_BYTES;
@@ -62,11 +64,11 @@ impl Storage {
             tracing::debug!(error = %e, "files of blocks were not read ahead");
         }
         let manifest = newest.manifest();
-        let tenant = Tenant::new(&manifest.tenant).ok();
-        let series = metrics::first_series(newest, &view.tombstones).await;
+        let series = metrics::some_series(newest, &view.tombstones, series).await;
         Some(Newest {
             end_ms: manifest.max_time,
-            series: tenant.zip(series.ok().flatten()),
+            tenant: Tenant::new(&manifest.tenant).ok()?,
+            series: series.ok()?,
         })
     }
 }

@@ -262,22 +262,23 @@ pub(crate) async fn read_index_ahead(
     Ok(kept)
 }
 
-/// The first of a block's series.
+/// Up to so many of a block's series, as far from each other as they can be.
 ///
 /// # Errors
 /// As [`OpenBlock::open`].
-pub(crate) async fn first_series(
+pub(crate) async fn some_series(
     block: &Arc<Block>,
     tombstones: &Tombstones,
-) -> Result<Option<Labels>> {
+    count: u32,
+) -> Result<Vec<Labels>> {
     let opened = OpenBlock::open(Arc::clone(block), tombstones).await?;
-    let mut first = None;
-    if opened.len() > 0 {
-        let ids = RoaringBitmap::from_iter([0]);
-        let note = |_, entry: &SeriesEntry| first = Some(entry.labels.clone());
-        opened.visit(&ids, note).await?;
-    }
-    Ok(first)
+    let all = opened.len() as u64;
+    let ids = (0..u64::from(count)).map(|i| (i * all / u64::from(count)) as u32);
+    let ids: RoaringBitmap = ids.filter(|&id| u64::from(id) < all).collect();
+    let mut found = Vec::new();
+    let note = |_, entry: &SeriesEntry| found.push(entry.labels.clone());
+    opened.visit(&ids, note).await?;
+    Ok(found)
 }
 
 /// Writes a tenant's samples within a span of time as the files of a block.

@@ -651,6 +651,13 @@ fn a_block_of_many_series_is_read_page_by_page() {
     let one = world.select(&[Matcher::equal("n", "499")], MsRange::new(5500, i64::MAX));
     assert_eq!(one.len(), 1);
     assert_eq!(one.values().next().unwrap().t_ms.first(), Some(&6000));
+    let some = |count| {
+        let found = some_series(&world.view.blocks[0], &world.view.tombstones, count);
+        let found = world.runtime.block_on(found).unwrap();
+        let all: BTreeSet<Labels> = found.into_iter().collect();
+        all.len()
+    };
+    assert_eq!([0, 1, 3, 1000].map(some), [0, 1, 3, 700]);
     // Pages of all columns hold the same rows.
     let file = world.view.blocks[0].parquet("samples.parquet").unwrap();
     let metadata = world.runtime.block_on(file.metadata()).unwrap();
