@@ -162,7 +162,8 @@ impl Translator {
     }
 
     fn text(&self, from: usize, to: usize) -> String {
-        self.chars[from..to.min(self.chars.len())].iter().collect()
+        let part = self.chars.get(from..to.min(self.chars.len()));
+        part.unwrap_or_default().iter().collect()
     }
 
     fn lazy(&mut self) {
@@ -195,7 +196,13 @@ impl Translator {
         }
         let start = self.at - 1;
         self.take();
-        if self.peek(0) == Some('P') || self.peek(0) == Some('<') {
+        let left = self.chars.len() - start;
+        let is_named = match self.peek(0) {
+            Some('P') => self.peek(1) == Some('<') && left > 4,
+            Some('<') => left > 3,
+            _ => false,
+        };
+        if is_named {
             let close = self.chars[self.at..].iter().position(|&c| c == '>');
             let Some(close) = close.map(|i| i + self.at) else {
                 return Err(fault(
@@ -207,7 +214,7 @@ impl Translator {
             let name = self.text(open + 1, close);
             let good =
                 !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-            if self.chars.get(open) != Some(&'<') || !good {
+            if !good {
                 return Err(fault("invalid named capture", &self.text(start, close + 1)));
             }
             while self.at <= close {
@@ -468,6 +475,13 @@ mod tests {
             ("a{1001}", "error parsing regexp: invalid repeat count: `{1001}`"),
             (r"\1", r"error parsing regexp: invalid escape sequence: `\1`"),
             ("(?=a)", "error parsing regexp: invalid or unsupported Perl syntax: `(?=`"),
+            ("(?P>x>a+)", "error parsing regexp: invalid or unsupported Perl syntax: `(?P`"),
+            ("(?P=x)", "error parsing regexp: invalid or unsupported Perl syntax: `(?P`"),
+            ("(?P<", "error parsing regexp: invalid or unsupported Perl syntax: `(?P`"),
+            ("(?<", "error parsing regexp: invalid or unsupported Perl syntax: `(?<`"),
+            ("(?P<>a)", "error parsing regexp: invalid named capture: `(?P<>`"),
+            ("(?P<a b>a)", "error parsing regexp: invalid named capture: `(?P<a b>`"),
+            ("(?P<a", "error parsing regexp: invalid named capture: `(?P<a`"),
             ("a\\", "error parsing regexp: trailing backslash at end of expression: ``"),
         ];
         for (pattern, expected) in cases {
