@@ -12,8 +12,19 @@ use crate::ast::{
 };
 use crate::units::{format_bytes, format_go_duration, format_model_duration, quote};
 
+/// A name in front of an operator. A stray character is a name too, and `!` right before `=` would be
+/// another operator.
+struct Named<'a>(&'a str);
+
+impl fmt::Display for Named<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)?;
+        f.write_str(if self.0 == "!" { " " } else { "" })
+    }
+}
+
 pub(crate) fn matcher(m: &Matcher) -> String {
-    format!("{}{}{}", m.name(), m.op().as_str(), quote(m.value()))
+    format!("{}{}{}", Named(m.name()), m.op().as_str(), quote(m.value()))
 }
 
 pub(crate) fn selector(matchers: &[Matcher]) -> String {
@@ -73,8 +84,13 @@ impl fmt::Display for StageExpr {
                 for (i, (name, source)) in formats.iter().enumerate() {
                     f.write_str(if i == 0 { "" } else { "," })?;
                     match source {
-                        FormatSource::Rename(from) => write!(f, "{name}={from}")?,
-                        FormatSource::Template(text) => write!(f, "{name}={}", quote(text))?,
+                        FormatSource::Rename(from) => {
+                            let blank = if from == "~" { " " } else { "" };
+                            write!(f, "{}={blank}{from}", Named(name))?;
+                        }
+                        FormatSource::Template(text) => {
+                            write!(f, "{}={}", Named(name), quote(text))?;
+                        }
                     }
                 }
                 Ok(())
@@ -102,7 +118,7 @@ fn join<T: fmt::Display>(f: &mut fmt::Formatter<'_>, items: &[T], separator: &st
 fn extracts(f: &mut fmt::Formatter<'_>, extract: &[Extract]) -> fmt::Result {
     for (i, e) in extract.iter().enumerate() {
         let separator = if i == 0 { " " } else { "," };
-        write!(f, "{separator}{}={}", e.label, quote(&e.expression))?;
+        write!(f, "{separator}{}={}", Named(&e.label), quote(&e.expression))?;
     }
     Ok(())
 }
@@ -137,17 +153,26 @@ impl fmt::Display for LabelFilter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Text(m) => f.write_str(&matcher(m)),
-            Self::Number(name, op, value) => write!(f, "{name}{}{value}", op.as_str()),
+            Self::Number(name, op, value) => {
+                write!(f, "{}{}{value}", Named(name), op.as_str())
+            }
             Self::Duration(name, op, ns) => {
-                write!(f, "{name}{}{}", op.as_str(), format_go_duration(*ns))
+                write!(
+                    f,
+                    "{}{}{}",
+                    Named(name),
+                    op.as_str(),
+                    format_go_duration(*ns)
+                )
             }
             Self::Bytes(name, op, bytes) => {
-                write!(f, "{name}{}{}", op.as_str(), format_bytes(*bytes))
+                write!(f, "{}{}{}", Named(name), op.as_str(), format_bytes(*bytes))
             }
             Self::Ip(name, equal, range) => {
                 write!(
                     f,
-                    "{name}{}ip({})",
+                    "{}{}ip({})",
+                    Named(name),
                     if *equal { "=" } else { "!=" },
                     quote(range)
                 )

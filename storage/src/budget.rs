@@ -366,7 +366,9 @@ impl Drop for Reservation {
 /// Resident memory of this process, as the kernel counts it.
 #[derive(Debug)]
 struct Resident {
-    status: File,
+    /// `/proc/self/statm`, which costs the kernel a fifth of `status`.
+    statm: File,
+    page_bytes: u64,
     opened: Instant,
     /// Microseconds from `opened` to the last reading.
     read_us: AtomicU64,
@@ -375,9 +377,9 @@ struct Resident {
 
 impl Resident {
     fn open() -> Option<Self> {
-        let status = File::open("/proc/self/status").ok()?;
         let resident = Self {
-            status,
+            statm: File::open("/proc/self/statm").ok()?,
+            page_bytes: rustix::param::page_size() as u64,
             opened: Instant::now(),
             read_us: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
@@ -398,20 +400,19 @@ impl Resident {
     }
 
     fn now(&self) -> u64 {
-        let mut text = [0; 4096];
-        let len = self.status.read_at(&mut text, 0).unwrap_or(0);
-        let bytes = resident_bytes(text.get(..len).unwrap_or_default()).unwrap_or(0);
+        let mut text = [0; 128];
+        let len = self.statm.read_at(&mut text, 0).unwrap_or(0);
+        let pages = resident_pages(text.get(..len).unwrap_or_default()).unwrap_or(0);
+        let bytes = pages.saturating_mul(self.page_bytes);
         self.bytes.store(bytes, Ordering::Relaxed);
         bytes
     }
 }
 
-/// Finds resident memory in the text of `/proc/self/status`.
-fn resident_bytes(status: &[u8]) -> Option<u64> {
-    let text = String::from_utf8_lossy(status);
-    let line = text.lines().find_map(|l| l.strip_prefix("VmRSS:"))?;
-    let kib: u64 = line.split_whitespace().next()?.parse().ok()?;
-    Some(kib * 1024)
+/// Finds resident memory in the text of `/proc/self/statm`: its second number.
+fn resident_pages(statm: &[u8]) -> Option<u64> {
+    let text = std::str::from_utf8(statm).ok()?;
+    text.split_ascii_whitespace().nth(1)?.parse().ok()
 }
 
 #[cfg(test)]
@@ -497,9 +498,9 @@ mod tests {
     }
 
     #[test]
-    fn resident_memory_is_found_in_the_status_of_a_process() {
-        let status = b"Name:\tx\nVmHWM:\t  532348 kB\nVmRSS:\t    1024 kB\nRssAnon:\t 1 kB\n";
-        assert_eq!(resident_bytes(status), Some(1 << 20));
-        assert_eq!(resident_bytes(b"Name:\tx\n"), None);
+    fn resident_memory_is_the_second_number_of_statm() {
+        assert_eq!(resident_pages(b"52000 1024 900 3 0 4000 0\n"), Some(1024));
+        assert_eq!(resident_pages(b"52000\n"), None);
+        assert_eq!(resident_pages(b""), None);
     }
 }

@@ -75,6 +75,20 @@ fn deep_nesting_is_refused() {
 }
 
 #[test]
+fn a_stray_character_as_a_name_parses_again_as_it_is_printed() {
+    for text in [
+        r#"{a="b"} | logfmt !"#,
+        r#"{a="b"} | json ! ="x""#,
+        r#"{a="b"} | ! >5"#,
+        r#"{a="b"} | ! =~"x""#,
+        "{a=\"b\"} | label_format ! = ~",
+    ] {
+        let expr = crate::parse(text).unwrap();
+        assert_eq!(crate::parse(&expr.to_string()).unwrap(), expr, "{text}");
+    }
+}
+
+#[test]
 fn a_long_chain_of_label_filters_parses_again_as_it_is_printed() {
     for join in [" ", " , ", " and ", " or "] {
         let text = format!("{{a=\"b\"}} | a=1{}", format!("{join}a=1").repeat(1000));

@@ -11,6 +11,7 @@ use crate::app::AppState;
 
 pub(super) async fn handle(State(app): State<AppState>, ask: Ask) -> Result<Response, ApiError> {
     tsdb_enabled(&app)?;
+    ask.params.are_whole()?;
     if ask.params.all("match[]").next().is_none() {
         return Err(ApiError::BadData(
             "no match[] parameter provided".to_owned(),

@@ -24,6 +24,9 @@ pub(super) async fn handle(
     headers: HeaderMap,
     ask: Ask,
 ) -> Result<Response, ApiError> {
+    if let Some(fault) = ask.params.fault() {
+        return Ok((StatusCode::BAD_REQUEST, format!("{fault}\n")).into_response());
+    }
     let mut selectors = Vec::new();
     for text in ask.params.all("match[]") {
         match promql::parse_selector(text) {

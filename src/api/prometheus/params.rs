@@ -86,22 +86,43 @@ fn text_of<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
 
 /// Names and values. Those of the form come before those of the URL, and the first of a name counts.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Params(Vec<(String, String)>);
+pub(super) struct Params {
+    pairs: Vec<(String, String)>,
+    /// What is wrong with the first pair that was left out.
+    fault: Option<String>,
+}
 
 impl Params {
+    /// Adds pairs. Those that Go's parser does not take are left out, as upstream has it.
     fn read(&mut self, text: &[u8]) {
-        self.0.extend(form_urlencoded::parse(text).into_owned());
+        for pair in text.split(|&b| b == b'&') {
+            match fault_of(pair) {
+                None => self.pairs.extend(form_urlencoded::parse(pair).into_owned()),
+                fault => self.fault = self.fault.take().or(fault),
+            }
+        }
+    }
+
+    /// What is wrong with the first pair that was left out, where upstream insists on all.
+    pub(super) fn fault(&self) -> Option<String> {
+        let fault = self.fault.as_ref()?;
+        Some(format!("error parsing form values: {fault}"))
+    }
+
+    /// That no pair was left out.
+    pub(super) fn are_whole(&self) -> Result<(), ApiError> {
+        self.fault().map_or(Ok(()), |f| Err(ApiError::BadData(f)))
     }
 
     /// The first value; empty where there is none.
     pub(super) fn get(&self, name: &str) -> &str {
-        let first = self.0.iter().find(|(n, _)| n == name);
+        let first = self.pairs.iter().find(|(n, _)| n == name);
         first.map_or("", |(_, value)| value.as_str())
     }
 
     /// All values.
     pub(super) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
-        self.0
+        self.pairs
             .iter()
             .filter(move |(n, _)| n == name)
             .map(|(_, value)| value.as_str())
@@ -161,6 +182,21 @@ impl Params {
             })
             .collect()
     }
+}
+
+/// What Go's parser of forms has against a pair.
+fn fault_of(pair: &[u8]) -> Option<String> {
+    if pair.contains(&b';') {
+        return Some("invalid semicolon separator in query".to_owned());
+    }
+    let mut escapes = (0..pair.len()).filter(|&at| pair[at] == b'%');
+    let is_escape = |at: usize| {
+        let digits = pair.get(at + 1..at + 3);
+        digits.is_some_and(|d| d.iter().all(u8::is_ascii_hexdigit))
+    };
+    let at = escapes.find(|&at| !is_escape(at))?;
+    let bad = String::from_utf8_lossy(&pair[at..pair.len().min(at + 3)]);
+    Some(format!("invalid URL escape {}", promql::lexer::quote(&bad)))
 }
 
 /// Seconds since the epoch with a fraction, or RFC 3339; in milliseconds.
@@ -261,5 +297,28 @@ mod tests {
         params.read(b"query=down&match%5B%5D=b");
         assert_eq!(params.get("query"), "up+1");
         assert_eq!(params.all("match[]").collect::<Vec<_>>(), ["a", "b"]);
+    }
+
+    #[test]
+    fn a_pair_that_go_does_not_take_is_left_out() {
+        let mut params = Params::default();
+        params.read(b"a=1&b=%zz&c=2;d=3&e=%4&%41=%25");
+        assert_eq!(params.get("a"), "1");
+        assert_eq!(params.get("A"), "%");
+        for name in ["b", "c", "d", "e"] {
+            assert_eq!(params.get(name), "");
+        }
+        for (text, fault) in [
+            ("x=%zz1", "invalid URL escape \"%zz\""),
+            ("x=%4", "invalid URL escape \"%4\""),
+            ("%&a;b", "invalid URL escape \"%\""),
+            ("a;b", "invalid semicolon separator in query"),
+        ] {
+            let mut params = Params::default();
+            params.read(text.as_bytes());
+            let error = params.are_whole().unwrap_err();
+            let expected = format!("error parsing form values: {fault}");
+            assert!(matches!(error, ApiError::BadData(text) if text == expected));
+        }
     }
 }

@@ -13,6 +13,7 @@ use crate::config::rule_file::Pairs;
 use crate::rules::{self, Alert, Alerting, Group, Rule};
 
 pub(super) async fn handle(State(app): State<AppState>, ask: Ask) -> Result<Response, ApiError> {
+    ask.params.are_whole()?;
     let wanted = Wanted::read(&ask.params)?;
     let token = ask.params.get("group_next_token");
     let page = page(ask.params.get("group_limit"), token)?;

@@ -12,6 +12,7 @@ use crate::app::AppState;
 pub(super) const TRUNCATED: &str = "results truncated due to limit";
 
 pub(super) async fn handle(State(app): State<AppState>, ask: Ask) -> Result<Response, ApiError> {
+    ask.params.are_whole()?;
     if ask.params.all("match[]").next().is_none() {
         return Err(ApiError::BadData(
             "no match[] parameter provided".to_owned(),

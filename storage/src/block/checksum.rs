@@ -7,7 +7,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Size of a piece. Smaller ones make long manifests, larger ones make short reads dear.
-pub(crate) const PIECE_BYTES: u64 = 128 * 1024;
+pub(crate) const PIECE_BYTES: u64 = 32 * 1024;
 
 /// CRC-32C of each piece of a file, in order; the last piece may be shorter. None at all where a file was written
 /// before pieces were summed. In a manifest: eight hexadecimal digits a piece, one after the other.
@@ -120,7 +120,7 @@ mod tests {
 
     #[test]
     fn sums_do_not_depend_on_how_the_bytes_come() {
-        for len in [0, 1, 131_071, 131_072, 131_073, 400_000] {
+        for len in [0, 1, 32_767, 32_768, 32_769, 100_000] {
             let bytes = sample(len);
             let mut whole = Summer::default();
             whole.update(&bytes);
@@ -135,18 +135,18 @@ mod tests {
 
     #[test]
     fn a_flipped_bit_and_a_cut_tail_are_found_in_their_piece() {
-        let mut bytes = sample(400_000);
+        let mut bytes = sample(100_000);
         let mut summer = Summer::default();
         summer.update(&bytes);
         let (.., sums) = summer.finish();
-        bytes[200_000] ^= 4;
-        assert_eq!(sums.verify(0, &bytes), Err(131_072));
-        let range = whole_pieces(&(262_144..262_150), 400_000);
-        assert_eq!(range, 262_144..393_216);
-        sums.verify(262_144, &bytes[262_144..393_216]).unwrap();
-        sums.verify(393_216, &bytes[393_216..]).unwrap();
-        assert_eq!(sums.verify(393_216, &bytes[393_216..399_999]), Err(393_216));
-        assert_eq!(whole_pieces(&(399_000..400_000), 400_000), 393_216..400_000);
+        bytes[50_000] ^= 4;
+        assert_eq!(sums.verify(0, &bytes), Err(32_768));
+        let range = whole_pieces(&(65_536..65_540), 100_000);
+        assert_eq!(range, 65_536..98_304);
+        sums.verify(65_536, &bytes[65_536..98_304]).unwrap();
+        sums.verify(98_304, &bytes[98_304..]).unwrap();
+        assert_eq!(sums.verify(98_304, &bytes[98_304..99_999]), Err(98_304));
+        assert_eq!(whole_pieces(&(99_900..100_000), 100_000), 98_304..100_000);
     }
 
     #[test]

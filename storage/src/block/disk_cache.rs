@@ -174,7 +174,7 @@ impl DiskCache {
 
     /// Whether a file may be kept at all. What is larger than half of the cache would push out all else.
     fn keeps(&self, file: &ManifestFile, bytes: u64) -> bool {
-        !file.crc32c_128k.is_empty()
+        !file.crc32c_32k.is_empty()
             && bytes <= self.capacity_bytes / 2
             && !self.paused.load(Ordering::Relaxed)
     }
@@ -241,7 +241,7 @@ impl DiskCache {
         (page, range): (u64, Range<u64>),
         file: &ManifestFile,
     ) -> Option<Bytes> {
-        if file.crc32c_128k.is_empty() {
+        if file.crc32c_32k.is_empty() {
             return None;
         }
         [None, Some(page)].into_iter().find_map(|page| {
@@ -267,7 +267,7 @@ impl DiskCache {
         let mut content = vec![0; (wanted.end - wanted.start) as usize];
         let read = fs::File::open(entry.path(&self.dir))
             .and_then(|open| open.read_exact_at(&mut content, wanted.start - starts_at));
-        let right = read.is_ok() && file.crc32c_128k.verify(wanted.start, &content).is_ok();
+        let right = read.is_ok() && file.crc32c_32k.verify(wanted.start, &content).is_ok();
         if !right {
             self.inner.lock().remove(entry);
             let _ = fs::remove_file(entry.path(&self.dir));
@@ -328,12 +328,12 @@ mod tests {
     fn described(content: &[u8]) -> ManifestFile {
         let mut summer = Summer::default();
         summer.update(content);
-        let (bytes, crc32c, crc32c_128k) = summer.finish();
+        let (bytes, crc32c, crc32c_32k) = summer.finish();
         ManifestFile {
             name: "f".to_owned(),
             bytes,
             crc32c,
-            crc32c_128k,
+            crc32c_32k,
         }
     }
 

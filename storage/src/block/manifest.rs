@@ -76,9 +76,9 @@ pub struct ManifestFile {
     pub bytes: u64,
     /// CRC-32C of the whole file.
     pub crc32c: u32,
-    /// CRC-32C of each 128 KiB of it.
+    /// CRC-32C of each 32 KiB of it.
     #[serde(default)]
-    pub crc32c_128k: PieceSums,
+    pub crc32c_32k: PieceSums,
 }
 
 impl Manifest {
@@ -186,7 +186,7 @@ mod tests {
             "wal_seq_min": 1, "wal_seq_max": 2, "completes_cut": true, "replaces": [], "rows": 1, "groups": 1,
             "raw_bytes": 16, "files": [{"name": "samples.parquet", "bytes": 77, "crc32c": 4}]}"#;
         let manifest = Manifest::decode(text.as_bytes()).unwrap();
-        assert!(manifest.files[0].crc32c_128k.is_empty());
+        assert!(manifest.files[0].crc32c_32k.is_empty());
         let newer = text.replace("\"format_version\": 1", "\"format_version\": 2");
         assert!(
             Manifest::decode(newer.as_bytes()).is_err(),

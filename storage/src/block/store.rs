@@ -445,3 +445,12 @@ impl BlockStore {
         }
     }
 }
+
+/// A part of what was read. One of less than half of it has memory of its own: whoever keeps it would hold all the rest with it.
+fn part_of(read: &Bytes, part: Range<usize>) -> Bytes {
+    if part.len() < read.len() / 2 {
+        Bytes::copy_from_slice(&read[part])
+    } else {
+        read.slice(part)
+    }
+}

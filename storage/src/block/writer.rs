@@ -69,12 +69,12 @@ impl BlockWriter {
                 let open = std::io::Error::other("the file was not closed");
                 return Err(Error::io(self.dir.join(name))(open));
             }
-            let (bytes, crc32c, crc32c_128k) = std::mem::take(&mut outcome.sums).finish();
+            let (bytes, crc32c, crc32c_32k) = std::mem::take(&mut outcome.sums).finish();
             files.push(ManifestFile {
                 name: name.clone(),
                 bytes,
                 crc32c,
-                crc32c_128k,
+                crc32c_32k,
             });
         }
         Ok(files)

@@ -544,7 +544,7 @@ async fn a_block_of_the_first_version_is_read() {
             .remove("checksum")
             .unwrap();
         let file = manifest["files"][0].as_object_mut().unwrap();
-        file.remove("crc32c_128k").unwrap();
+        file.remove("crc32c_32k").unwrap();
         std::fs::write(&path, manifest.to_string()).unwrap();
     }
     let memory = Arc::new(InMemory::new());

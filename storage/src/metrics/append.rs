@@ -241,18 +241,10 @@ impl<'w, 'b> Writer<'w, 'b> {
             self.write_samples(i, series, &mut found.state.lock());
             found.id
         } else {
-            let key = part.hash_key(series.key);
-            let write = |writer: &mut Self, to: &MemSeries, state: &mut SeriesState| {
+            let id = self.with_series(i, series, new_series, |writer, to, state| {
                 writer.write_samples(i, series, state);
                 to.id
-            };
-            let mut walk = std::mem::take(&mut self.walk);
-            let mut id = walk.visit(part, key, |s, state| write(self, s, state));
-            if id.is_none() {
-                let added = self.add_series(i, key, series, new_series);
-                id = added.map(|s| walk.go_to(s, key, |s, state| write(self, s, state)));
-            }
-            self.walk = walk;
+            });
             let Some(id) = id else {
                 return;
             };
@@ -315,13 +307,25 @@ impl<'w, 'b> Writer<'w, 'b> {
 
     /// The series of a key, made where it is new; `None` where it is to have no samples.
     fn find_or_add(&mut self, i: usize, series: &BatchSeries<'_>) -> Option<Arc<MemSeries>> {
+        self.with_series(i, series, NewSeries::Taken, |_, found, _| Arc::clone(found))
+    }
+
+    /// What `f` makes of a series, which is made where it is new; `None` where it is to have no samples.
+    #[inline]
+    fn with_series<R>(
+        &mut self,
+        i: usize,
+        series: &BatchSeries<'_>,
+        new_series: NewSeries,
+        f: impl Fn(&mut Self, &Arc<MemSeries>, &mut SeriesState) -> R,
+    ) -> Option<R> {
         let part = self.part;
         let key = part.hash_key(series.key);
         let mut walk = std::mem::take(&mut self.walk);
-        let mut found = walk.visit(part, key, |s, _| Arc::clone(s));
+        let mut found = walk.visit(part, key, |s, state| f(self, s, state));
         if found.is_none() {
-            let added = self.add_series(i, key, series, NewSeries::Taken);
-            found = added.map(|s| walk.go_to(s, key, |s, _| Arc::clone(s)));
+            let added = self.add_series(i, key, series, new_series);
+            found = added.map(|s| walk.go_to(s, key, |s, state| f(self, s, state)));
         }
         self.walk = walk;
         found

@@ -48,7 +48,7 @@ pub(crate) use index::block_index;
 pub(super) use merge::merge_blocks;
 pub(crate) use page::fuzz as samples_page;
 pub(super) use samples::Pages;
-use writer::{Packing, TableWriter};
+use writer::{CUT_LEVEL, TableWriter};
 
 pub(super) const INDEX_FILE: &str = "index.bin";
 pub(super) const SERIES_FILE: &str = "series.parquet";
@@ -289,7 +289,7 @@ pub(super) fn write_block(
 ) -> Result<Option<BlockStats>> {
     let range = MsRange::new(span.min, span.max);
     let catalog = head.catalog.read();
-    let mut writer = TableWriter::new(files, Packing::CUT);
+    let mut writer = TableWriter::new(files, CUT_LEVEL);
     let (mut samples, mut parts) = (SampleBuf::default(), Vec::new());
     for id in catalog.index.sorted_ids() {
         let Some(series) = catalog.series.get(id as usize) else {

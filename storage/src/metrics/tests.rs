@@ -644,7 +644,7 @@ fn a_block_of_many_series_is_read_page_by_page() {
     world.freeze();
     world.write_blocks();
     let [packed, kept] = world.packed_bytes(Matcher::equal("n", "499"));
-    assert_eq!(packed, 8192 * (4 + 8), "times and values of a page");
+    assert_eq!(packed, 8448 * (4 + 8), "times and values of a page");
     assert_eq!(kept, 0, "pages are unpacked once");
     assert_eq!(world.floats(MsRange::ALL), before);
     assert_eq!(world.floats(MsRange::new(3000, 7000)), narrow);
@@ -666,7 +666,7 @@ fn a_block_of_many_series_is_read_page_by_page() {
         let pages = index.page_locations(0, column).unwrap();
         pages.iter().map(|p| p.first_row_index).collect()
     };
-    assert_eq!(rows(1), [0, 8192, 16384, 24576]);
+    assert_eq!(rows(1), [0, 8448, 16896, 25344]);
     assert!((0..4).all(|column| rows(column) == rows(1)));
 }
 

@@ -15,7 +15,7 @@ use object_store::path::Path as ObjectPath;
 #[cfg(target_os = "linux")]
 use rustix::io::{ReadWriteFlags, preadv2};
 
-use super::BlockStore;
+use super::{BlockStore, part_of};
 use crate::block::checksum::whole_pieces;
 use crate::block::manifest::ManifestFile;
 use crate::error::{Error, Result};
@@ -50,7 +50,7 @@ pub(super) async fn read(
     }
     let read = fetch(file_path, spans.clone()).await?.map_err(corrupt)?;
     let all: Vec<&[u8]> = read.iter().map(|bytes| &bytes[..]).collect();
-    let part = |(span, bytes): (usize, Range<usize>)| read[span].slice(bytes);
+    let part = |(span, bytes): (usize, Range<usize>)| part_of(&read[span], bytes);
     let places = place(&all).map_err(corrupt)?;
     Ok(places.into_iter().map(part).collect())
 }
@@ -62,7 +62,7 @@ const ENDS_EARLY: &str = "the file ends too early";
 
 /// What has to be read for ranges of a file, in order.
 fn spans_of(file: &ManifestFile, ranges: &[Range<u64>]) -> Vec<Range<u64>> {
-    let span = |range: &Range<u64>| match file.crc32c_128k.is_empty() {
+    let span = |range: &Range<u64>| match file.crc32c_32k.is_empty() {
         true => range.clone(),
         false => whole_pieces(range, file.bytes),
     };
@@ -86,7 +86,7 @@ fn place(
     ranges: &[Range<u64>],
 ) -> Result<Vec<(usize, Range<usize>)>, Damage> {
     for (span, bytes) in std::iter::zip(spans, read) {
-        file.crc32c_128k
+        file.crc32c_32k
             .verify(span.start, bytes)
             .map_err(|at| (at, "its checksum does not match"))?;
     }

@@ -15,16 +15,16 @@ use object_store::path::Path as ObjectPath;
 use object_store::{Error as StoreError, ObjectStoreExt};
 use ulid::Ulid;
 
-use super::BlockStore;
 use super::health::Operation;
 use super::retry::Patience;
+use super::{BlockStore, part_of};
 use crate::block::cache::{Key, Slot};
 use crate::block::checksum::PIECE_BYTES;
 use crate::block::manifest::ManifestFile;
 use crate::error::{Error, Result};
 
 /// Size of a page: below it a request costs more than its bytes.
-const PAGE_BYTES: u64 = 2 * PIECE_BYTES;
+const PAGE_BYTES: u64 = 8 * PIECE_BYTES;
 
 /// How often bytes are fetched that are not what was written.
 const ATTEMPTS: u32 = 3;
@@ -185,7 +185,7 @@ fn check(
     if read != span.end - span.start {
         return Err(short(store, path, span.start + read));
     }
-    file.crc32c_128k
+    file.crc32c_32k
         .verify(span.start, fetched)
         .map_err(|at| store.corrupt(path, at, "its checksum does not match"))
 }
@@ -230,7 +230,7 @@ fn assemble(pages: &BTreeMap<u64, Bytes>, range: &Range<u64>) -> Option<Bytes> {
         let bytes = pages.get(&page)?;
         let start = range.start.saturating_sub(base) as usize;
         let end = (range.end - base).min(PAGE_BYTES) as usize;
-        (start <= end && end <= bytes.len()).then(|| bytes.slice(start..end))
+        (start <= end && end <= bytes.len()).then(|| part_of(bytes, start..end))
     };
     if first == last {
         return part(first);

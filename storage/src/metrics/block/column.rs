@@ -67,6 +67,11 @@ impl Unpacked for Times {
 pub(super) enum Values {
     Streams(Streams),
     Plain(Vec<f64>),
+    /// As those of `up` often are, or of what only tells a version in its labels.
+    Constant {
+        value: f64,
+        rows: usize,
+    },
 }
 
 impl Unpacked for Values {
@@ -76,7 +81,7 @@ impl Unpacked for Values {
     fn unpack(page: &Packed) -> Result<Self, ParquetError> {
         let (bytes, rows) = (&page.bytes, page.rows);
         let unpacked = match page.is_kept {
-            true => page::values(bytes, rows).map(Self::Plain),
+            true => page::values(bytes, rows),
             false => page::streams(bytes, rows).map(Self::Streams),
         };
         match unpacked {
@@ -89,6 +94,7 @@ impl Unpacked for Values {
         match self {
             Self::Streams(streams) => streams.len(),
             Self::Plain(values) => values.len(),
+            Self::Constant { rows, .. } => *rows,
         }
     }
 
@@ -96,6 +102,7 @@ impl Unpacked for Values {
         match self {
             Self::Streams(streams) => streams.extend(rows, out),
             Self::Plain(values) => out.extend_from_slice(&values[rows]),
+            Self::Constant { value, .. } => out.resize(out.len() + rows.len(), *value),
         }
     }
 }

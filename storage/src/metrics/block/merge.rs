@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::writer::{Packing, TableWriter};
+use super::writer::{MERGED_LEVEL, TableWriter};
 use super::{OpenBlock, SeriesEntry};
 use crate::block::Block;
 use crate::error::Result;
@@ -30,7 +30,7 @@ pub(in crate::metrics) async fn merge_blocks(
         cursors.push(Cursor::new(open.clone()).await?);
         sources.push(Source::Block(open));
     }
-    let mut writer = TableWriter::new(files, Packing::MERGED);
+    let mut writer = TableWriter::new(files, MERGED_LEVEL);
     let mut samples = SampleBuf::default();
     loop {
         let entries = next_series(&mut cursors).await?;

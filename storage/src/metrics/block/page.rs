@@ -7,6 +7,7 @@
 use std::cell::RefCell;
 use std::ops::Range;
 
+use super::column::{Unpacked, Values};
 use crate::codec::varint;
 use crate::model::MsRange;
 
@@ -21,12 +22,15 @@ pub(super) fn times(page: &[u8], rows: usize) -> Option<Times> {
 }
 
 /// Unpacks a page of values; `None` when it is not laid out as expected.
-pub(super) fn values(page: &[u8], rows: usize) -> Option<Vec<f64>> {
+pub(super) fn values(page: &[u8], rows: usize) -> Option<Values> {
     UNPACKED.with_borrow_mut(|bytes| {
         unpack_streams(page, rows, bytes)?;
+        if let Some(value) = constant_of(bytes, rows) {
+            return Some(Values::Constant { value, rows });
+        }
         let mut values = Vec::with_capacity(rows);
         join_streams(bytes, rows, 0..rows, &mut values);
-        Some(values)
+        Some(Values::Plain(values))
     })
 }
 
@@ -55,8 +59,13 @@ thread_local! {
     /// Dear to make.
     static UNPACKER: RefCell<Option<zstd::bulk::Decompressor<'static>>> = const { RefCell::new(None) };
     /// Room for a page on its way into another form.
-    static UNPACKED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    // Written to, and not with zeros, which the system would have at hand: whoever waits for an answer meets no memory of it for the
+    // first time.
+    static UNPACKED: RefCell<Vec<u8>> = RefCell::new(vec![0xff; ROOM_BYTES]);
 }
+
+/// More than a page unpacks to.
+const ROOM_BYTES: usize = 96 << 10;
 
 /// Unpacks the bytes of a page, if its header says what is expected.
 fn unpack(page: &[u8], rows: usize, encoding: i64, most: usize, out: &mut Vec<u8>) -> Option<()> {
@@ -209,26 +218,16 @@ impl Times {
 
     /// Those of some rows of one series, whose times ascend, that lie in a range of time.
     pub(super) fn within(&self, rows: Range<usize>, range: MsRange) -> Range<usize> {
-        let (before, end) = match self {
+        let count = |is_counted: fn(i64, MsRange) -> bool| match self {
             Self::Near {
                 from_ms,
                 offsets_ms,
-            } => {
-                let rows = &offsets_ms[rows.clone()];
-                let time = |offset: &u32| from_ms + i64::from(*offset);
-                (
-                    rows.partition_point(|o| time(o) < range.min_ms),
-                    rows.partition_point(|o| time(o) <= range.max_ms),
-                )
-            }
-            Self::Far(t_ms) => {
-                let rows = &t_ms[rows.clone()];
-                (
-                    rows.partition_point(|&t| t < range.min_ms),
-                    rows.partition_point(|&t| t <= range.max_ms),
-                )
-            }
+            } => offsets_ms[rows.clone()]
+                .partition_point(|o| is_counted(from_ms + i64::from(*o), range)),
+            Self::Far(t_ms) => t_ms[rows.clone()].partition_point(|&t| is_counted(t, range)),
         };
+        let before = count(|t, range| t < range.min_ms);
+        let end = count(|t, range| t <= range.max_ms);
         rows.start + before..rows.start + end.max(before)
     }
 
@@ -377,6 +376,19 @@ impl Streams {
     }
 }
 
+/// The value that all rows have, if they have one.
+fn constant_of(bytes: &[u8], rows: usize) -> Option<f64> {
+    let mut value = [0; 8];
+    for (byte, stream) in std::iter::zip(&mut value, bytes.chunks_exact(rows.max(1))) {
+        let (&first, rest) = stream.split_first()?;
+        if rest != &stream[..rest.len()] {
+            return None;
+        }
+        *byte = first;
+    }
+    (rows > 0).then(|| f64::from_le_bytes(value))
+}
+
 /// Adds the values of some of `total` rows.
 fn join_streams(bytes: &[u8], total: usize, rows: Range<usize>, out: &mut Vec<f64>) {
     out.reserve(rows.len());
@@ -481,6 +493,38 @@ mod tests {
         gaps.into_iter().map(next).collect()
     }
 
+    fn all_values(packed: &[u8], rows: usize) -> Vec<f64> {
+        let mut all = Vec::new();
+        values(packed, rows).unwrap().extend(0..rows, &mut all);
+        all
+    }
+
+    #[test]
+    fn a_page_of_one_value_takes_no_room_and_only_such_a_page() {
+        for value in [1.0, -0.0, 1e-300, f64::from_bits(0x7ff0_0000_0000_0002)] {
+            for rows in [1, 2, 7, 300] {
+                let t_ms: Vec<i64> = (0..rows as i64).map(|i| i * 15_000).collect();
+                let v = vec![value; rows];
+                let [_, packed] = pages(&t_ms, &v);
+                let unpacked = values(&packed, rows).unwrap();
+                assert!(
+                    matches!(unpacked, Values::Constant { .. }),
+                    "{value} {rows}"
+                );
+                assert_eq!(bits_of(&all_values(&packed, rows)), bits_of(&v));
+            }
+            // All but one: the first or the last, by its lowest or its highest bits.
+            for (at, bits) in [(0, 1), (299, 1), (0, 1 << 63), (299, 1 << 63)] {
+                let t_ms: Vec<i64> = (0..300).map(|i| i * 15_000).collect();
+                let mut v = vec![value; 300];
+                v[at] = f64::from_bits(value.to_bits() ^ bits);
+                let [_, packed] = pages(&t_ms, &v);
+                assert!(matches!(values(&packed, 300), Some(Values::Plain(_))));
+                assert_eq!(bits_of(&all_values(&packed, 300)), bits_of(&v));
+            }
+        }
+    }
+
     proptest! {
         #[test]
         fn pages_unpack_to_what_parquet_packed(
@@ -500,7 +544,7 @@ mod tests {
                 streams.extend(part.clone(), &mut some);
                 prop_assert_eq!(bits_of(&some), bits_of(&v[part]));
             }
-            prop_assert_eq!(bits_of(&values(&packed_values, rows).unwrap()), bits_of(&v));
+            prop_assert_eq!(bits_of(&all_values(&packed_values, rows)), bits_of(&v));
             // The other column is another layout, and other rows are another page.
             prop_assert_eq!(times(&packed_values, rows), None);
             prop_assert!(values(&packed_values, rows + 1).is_none());

@@ -279,11 +279,7 @@ impl<'b, U: Unpacked + Send + Sync + 'static> Column<'b, U> {
     /// Takes the bytes of the others, in their order; `None` where they do not make pages.
     fn fill(&mut self, fetched: &mut impl Iterator<Item = Bytes>) -> Option<()> {
         for (place, page) in self.pages.iter_mut().filter(|(_, page)| page.is_none()) {
-            let mut bytes = fetched.next()?;
-            if self.keeps {
-                // What was fetched may be a part of more, which would be held with it.
-                bytes = Bytes::copy_from_slice(&bytes);
-            }
+            let bytes = fetched.next()?;
             let read = Arc::new(Page {
                 first_row: place.first_row,
                 packed: Packed {

@@ -8,7 +8,7 @@ use crate::block::{BlockStore, BlockWriter, Manifest};
 use crate::budget::Budget;
 use crate::index::any_matcher;
 use crate::metrics::block::SERIES_FILE;
-use crate::metrics::block::writer::{Packing, TableWriter};
+use crate::metrics::block::writer::{CUT_LEVEL, TableWriter};
 use crate::metrics::tests::manifest;
 use crate::model::{Labels, MatchOp, Matcher, SampleBuf, Tenant};
 use crate::options::Options;
@@ -18,7 +18,7 @@ use crate::tombstone::Tombstones;
 async fn write(folder: &std::path::Path, all: &[Labels]) -> (Arc<BlockStore>, Manifest) {
     let store = BlockStore::open(&Options::new(folder), &Budget::new(1 << 30)).unwrap();
     let mut files = BlockWriter::create(&folder.join("tmp"), Ulid::generate()).unwrap();
-    let mut writer = TableWriter::new(&mut files, Packing::CUT);
+    let mut writer = TableWriter::new(&mut files, CUT_LEVEL);
     for (at, labels) in (0..).zip(all) {
         let samples = SampleBuf {
             t_ms: vec![at],
