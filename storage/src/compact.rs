@@ -7,8 +7,8 @@
 //! With a bucket, blocks are merged there: those that wait for their upload stay as they are.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 
 use crate::block::{Block, MANIFEST, MANIFEST_COPY, Manifest, write_durably};
 use crate::budget::{Holder, Refusal};
@@ -137,7 +137,7 @@ impl<H: Head> SignalStore<H> {
         loop {
             let mut progress = false;
             for inputs in self.runs(extent) {
-                let merged = match self.merge(inputs, &mut pending).await {
+                let merged = match self.merge_what_fits(inputs, &mut pending).await {
                     // There may be room the next time.
                     Err(e @ Error::MemoryLimit { .. }) => {
                         tracing::info!(signal = H::SIGNAL.as_str(), error = %e, "a compaction is put off");
@@ -204,6 +204,29 @@ impl<H: Head> SignalStore<H> {
             .collect()
     }
 
+    /// Merges blocks into one, or only the first of them where memory is short.
+    ///
+    /// # Errors
+    /// As [`Self::merge`], of two blocks at least.
+    async fn merge_what_fits(
+        &self,
+        mut inputs: Vec<Arc<Block>>,
+        pending: &mut Option<Merged>,
+    ) -> Result<()> {
+        loop {
+            let count = inputs.len();
+            // Not held: the files of merged blocks are removed when nobody holds them.
+            let first_half = &inputs[..count.div_ceil(2)];
+            let first_half: Vec<_> = first_half.iter().map(Arc::downgrade).collect();
+            match self.merge(inputs, pending).await {
+                Err(Error::MemoryLimit { .. }) if count > 2 => {
+                    inputs = first_half.iter().filter_map(Weak::upgrade).collect();
+                }
+                merged => return merged,
+            }
+        }
+    }
+
     /// Merges blocks into one. A single block is written anew, without what is deleted of it.
     ///
     /// # Errors
@@ -216,7 +239,9 @@ impl<H: Head> SignalStore<H> {
         let Some(first) = inputs.first() else {
             return Ok(());
         };
-        let groups: u64 = inputs.iter().map(|b| b.manifest().groups).sum();
+        // Neighbours have mostly the same series. Where they have not, the work stops when memory runs short.
+        let groups = inputs.iter().map(|b| b.manifest().groups).max();
+        let groups = groups.unwrap_or(0);
         let budget = Arc::clone(&self.context.budget);
         let bytes = groups.saturating_mul(H::MERGE_BYTES);
         let held = budget.reserve_for(Holder::Compaction, "compaction", bytes)?;

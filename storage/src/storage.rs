@@ -491,9 +491,6 @@ impl Storage {
         range: MsRange,
         limit: usize,
     ) -> Result<Vec<Labels>> {
-        if range.min_ms > range.max_ms {
-            return Ok(Vec::new());
-        }
         let budget = self.reading()?;
         let found = self
             .metrics

@@ -23,7 +23,7 @@ use crate::recover::Apply;
 use crate::retention::Brake;
 use crate::signal::SignalKind;
 use faulty::Faulty;
-use tiny::{Item, TinyHead};
+use tiny::{HEAVY, Item, TinyHead};
 
 type Store = Arc<SignalStore<TinyHead>>;
 
@@ -283,6 +283,36 @@ async fn a_log_larger_than_the_budget_is_cut_while_it_is_replayed() {
     assert!(store.view().active.held_bytes() <= 11_000);
     drop(store);
     assert_eq!(items(&rig.open().await, "a").await.len(), 50);
+}
+
+#[tokio::test]
+async fn blocks_of_the_same_series_are_merged_in_the_room_that_one_of_them_takes() {
+    let mut rig = Rig::new();
+    rig.options.memory_limit_bytes = 40_000;
+    let store = rig.open().await;
+    for n in 0..5 {
+        append(&store, "a", &[(1, n)]).await.unwrap();
+        store.cut().await.unwrap();
+    }
+    store.compact(Extent::All).await.unwrap();
+    assert_eq!(store.view().blocks.len(), 1);
+    assert_eq!(items(&store, "a").await.len(), 5);
+}
+
+#[tokio::test]
+async fn fewer_blocks_are_merged_at_once_where_memory_runs_short() {
+    let rig = Rig::new();
+    let store = rig.open().await;
+    for n in [0, HEAVY, 2, 3, 4] {
+        append(&store, "a", &[(1, n)]).await.unwrap();
+        store.cut().await.unwrap();
+    }
+    store.compact(Extent::All).await.unwrap();
+    let blocks = &store.view().blocks;
+    let levels: Vec<u32> = blocks.iter().map(|b| b.manifest().level).collect();
+    assert_eq!(blocks.len(), 1, "two at a time, to the end: {levels:?}");
+    let found: Vec<u64> = items(&store, "a").await.iter().map(|i| i.1).collect();
+    assert_eq!(found, [0, 2, 3, 4, HEAVY]);
 }
 
 #[tokio::test]

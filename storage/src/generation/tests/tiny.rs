@@ -21,6 +21,9 @@ const FILE: &str = "items";
 /// Time and number.
 pub(super) type Item = (i64, u64);
 
+/// A number of which no more than two blocks can be merged at once: memory runs short.
+pub(super) const HEAVY: u64 = 1 << 40;
+
 #[derive(Default)]
 pub(super) struct TinyHead {
     items: Mutex<BTreeMap<Tenant, (DaySet, Vec<Item>)>>,
@@ -219,6 +222,8 @@ impl Head for TinyHead {
         write(&within, files)
     }
 
+    const MERGE_BYTES: u64 = 12_000;
+
     async fn merge_blocks(
         blocks: &[Arc<Block>],
         drop_before: Option<i64>,
@@ -228,6 +233,13 @@ impl Head for TinyHead {
         let mut all = Vec::new();
         for block in blocks {
             all.extend(block_items(block).await?);
+        }
+        if blocks.len() > 2 && all.iter().any(|(_, number)| *number == HEAVY) {
+            return Err(Error::MemoryLimit {
+                what: "compaction",
+                used_bytes: 2,
+                limit_bytes: 1,
+            });
         }
         all.retain(|(t, _)| drop_before.is_none_or(|cutoff| *t >= cutoff));
         write(&all, files)
